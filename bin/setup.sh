@@ -1,0 +1,43 @@
+# Sourced by bin/run and bin/test: the Debian packages of bindep.txt and the virtual environment in .venv.
+# Nothing is done twice: a stamp in .venv holds what was installed.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+
+# install_packages PROFILE: the packages without a profile, and those of PROFILE.
+install_packages() {
+    local missing
+    mapfile -t missing < <(
+        sed 's/#.*//' "$root/bindep.txt" | while read -r name profile; do
+            [ -n "$name" ] || continue
+            [ -z "$profile" ] || [ "$profile" = "[$1]" ] || continue
+            [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
+        done
+    )
+    [ ${#missing[@]} -eq 0 ] && return
+    command -v apt-get >/dev/null || { echo "Not a Debian: install what these packages hold: ${missing[*]}" >&2; return; }
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+            as_root=(sudo -n)
+        else
+            echo "Missing: as root run  apt-get install ${missing[*]}" >&2
+            exit 1
+        fi
+    fi
+    echo "Installing ${missing[*]} ..."
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# install_project EXTRA: the project, editable, with an extra ("" for none), unless its setup.cfg was installed before.
+install_project() {
+    local stamp wanted
+    stamp=$venv/.installed-${1:-run}
+    wanted=$(cat "$root/setup.cfg" "$root/setup.py" | sha256sum; echo "$root")
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -x "$venv/bin/python" ] && return
+    echo "Setting up the virtual environment in .venv ..."
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root${1:+[$1]}"
+    echo "$wanted" > "$stamp"
+}

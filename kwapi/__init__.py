@@ -1,0 +1,1 @@
+"""Kwapi measures the electric power and energy of machines."""

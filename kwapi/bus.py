@@ -1,0 +1,282 @@
+"""The bus: Publisher and Subscriber, and the proxy that forwarders run. The only user of ZeroMQ.
+
+A frame is one ZeroMQ part; its layout stands in signing.py. A subscription to ``lyon`` asks for the prefix ``lyon.``,
+so that it takes all of Lyon and never ``lyonel``. Every socket is made and closed in the thread that uses it, except
+the publisher's PUB socket, which all workers use behind its one lock.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Lock
+
+import zmq
+
+from kwapi.errors import BadMessage, ConfigError
+from kwapi.measurement import (
+    VERSION,
+    Measurement,
+    Message,
+    check_names,
+    check_values,
+    decode,
+    encode,
+    to_columns,
+    topic_of,
+)
+from kwapi.signing import Key, KeyRing, sign
+
+LOG = logging.getLogger(__name__)
+RESERVED = b"kwapi."  # topics of Kwapi itself: health
+QUEUE_MESSAGES = 20_000  # per connection and direction; 60 MB of 48-outlet PDUs
+MAX_FRAME = 1 << 20  # bytes
+HEARTBEAT = 5_000  # ms; a peer that is silent for three of them is reconnected, as after a pulled cable
+MAX_BOOTS = 16  # remembered per wattmeter; older ones are guarded by max_age
+POLL = 200  # ms until a stop is noticed
+
+
+class Publisher:
+    """Numbers, signs and sends what the workers of one process measure."""
+
+    def __init__(self, endpoint: str, key: Key, *, boot: int | None = None) -> None:
+        self.boot = time.time_ns() if boot is None else boot
+        self._key = key
+        self._seq: dict[str, int] = {}
+        self._lock = Lock()
+        self._context = zmq.Context()
+        self._socket = _socket(self._context, zmq.PUB)
+        try:
+            _bind(self._socket, endpoint)
+        except ConfigError:
+            self.close()
+            raise
+
+    def sender(self, wattmeter: str, interval: float) -> "Sender":
+        """Return the right to publish for a wattmeter, to be revoked when its worker is given up."""
+        return Sender(self, wattmeter, interval)
+
+    def close(self) -> None:
+        """Send what is queued, at most half a second long, and close the socket."""
+        with self._lock:
+            self._socket.close(linger=500)
+        self._context.term()
+
+    def _send(self, sender: "Sender", measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
+        columns = to_columns(measurements)
+        with self._lock:
+            if sender.revoked or self._socket.closed:
+                return False
+            seq = self._seq.get(sender.wattmeter, 0)
+            message = Message(
+                version=VERSION,
+                type="measurement",
+                wattmeter=sender.wattmeter,
+                boot=self.boot,
+                seq=seq,
+                timestamp=timestamp,
+                monotonic=monotonic,
+                interval=sender.interval,
+                **columns,
+            )
+            check_values(message)
+            self._socket.send(sign(self._key, sender.topic, encode(message)))
+            self._seq[sender.wattmeter] = seq + 1
+        return True
+
+    def _revoke(self, sender: "Sender") -> None:
+        with self._lock:
+            sender.revoked = True
+
+
+class Sender:
+    """One worker's right to publish. After revoke() has returned nothing more is sent through it."""
+
+    def __init__(self, publisher: Publisher, wattmeter: str, interval: float) -> None:
+        self.wattmeter = wattmeter
+        self.interval = interval
+        self.topic = topic_of(wattmeter)
+        self.revoked = False
+        self._publisher = publisher
+
+    def publish(self, measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
+        """Send one poll; return False if the worker was given up. BadMessage means that the driver has a bug."""
+        return self._publisher._send(self, measurements, timestamp, monotonic)
+
+    def revoke(self) -> None:
+        """Refuse everything from now on."""
+        self._publisher._revoke(self)
+
+
+@dataclass(slots=True)
+class _Source:
+    """What is known of one wattmeter's messages."""
+
+    highest: dict[int, int] = field(default_factory=dict)  # seq by boot
+    probes: list[str] | None = None  # the last names that were checked
+
+
+class Gate:
+    """Decides frame by frame what a subscriber believes; counts the rest by reason, the lost ones too."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        *,
+        max_age: float = 600.0,
+        max_skew: float = 60.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.accepted = 0
+        self.lost = 0
+        self.rejected: Counter[str] = Counter()
+        self.skew: dict[str, float] = {}  # seconds that our clock is ahead of a wattmeter's timestamps
+        self._keys = keys
+        self._max_age = max_age
+        self._max_skew = max_skew
+        self._clock = clock
+        self._sources: dict[str, _Source] = {}
+
+    def take(self, frame: bytes) -> Message | None:
+        """Return the message of a frame that is signed, new and well formed, None for any other bytes."""
+        if frame.startswith(RESERVED):
+            return None
+        try:
+            message = self._check(frame)
+        except BadMessage as error:
+            self._count(error)
+            return None
+        self.accepted += 1
+        return message
+
+    def _count(self, error: BadMessage) -> None:
+        """Count a drop, and log the first, the tenth, the hundredth ... of its reason."""
+        self.rejected[error.reason] += 1
+        count = self.rejected[error.reason]
+        if count == 10 ** (len(str(count)) - 1):
+            LOG.warning("%d dropped as %s so far, the last one: %s", count, error.reason, error)
+
+    def _check(self, frame: bytes) -> Message:
+        if len(frame) > MAX_FRAME:
+            raise BadMessage("wrong size", f"{len(frame)} bytes")
+        topic, payload = self._keys.verify(frame)
+        message = decode(payload)
+        wattmeter, boot, seq = message.wattmeter, message.boot, message.seq
+        if topic != topic_of(wattmeter):
+            raise BadMessage("wrong topic", f"{topic!r} for {wattmeter!r}")
+        source = self._sources.get(wattmeter) or _Source()
+        if message.probes != source.probes:
+            check_names(message)
+        age = self._clock() - message.timestamp
+        highest = source.highest.get(boot)
+        if highest is None:
+            if age > self._max_age:
+                raise BadMessage("too old", f"{age:.0f} s")
+            if -age > self._max_skew:
+                raise BadMessage("from the future", f"{-age:.0f} s")
+            if len(source.highest) >= MAX_BOOTS:
+                del source.highest[next(iter(source.highest))]
+        elif seq <= highest:
+            raise BadMessage("seen before", f"{wattmeter} {seq}")
+        else:
+            self.lost += seq - highest - 1
+        source.highest[boot] = seq
+        source.probes = message.probes
+        self._sources[wattmeter] = source
+        self.skew[wattmeter] = age
+        return message
+
+
+class Subscriber:
+    """Hands every believed message of some endpoints to a plugin, in order per wattmeter."""
+
+    def __init__(self, endpoints: Sequence[str], wattmeters: Iterable[str], gate: Gate) -> None:
+        self.gate = gate
+        self._endpoints = endpoints
+        self._prefixes = [topic_of(name) if name else b"" for name in wattmeters]
+
+    def run(self, stop: Event, add: Callable[[Message], None]) -> None:
+        """Receive until stop is set. Bad input never raises; what add() raises is a bug of the plugin and does."""
+        context = zmq.Context()
+        socket = _socket(context, zmq.SUB)
+        try:
+            for prefix in self._prefixes:
+                socket.subscribe(prefix)
+            for endpoint in self._endpoints:
+                _connect(socket, endpoint)
+            while not stop.is_set():
+                if socket.poll(POLL):
+                    self._drain(socket, stop, add)
+        finally:
+            socket.close(linger=0)
+            context.term()
+
+    def _drain(self, socket: "zmq.Socket[bytes]", stop: Event, add: Callable[[Message], None]) -> None:
+        """Take what has come, without asking poll() for each: that call costs more than the message."""
+        while not stop.is_set():
+            try:
+                frame = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            # Should somebody send several parts, each is judged as a frame of its own.
+            if (message := self.gate.take(frame)) is not None:
+                add(message)
+
+
+class Proxy:
+    """Passes messages downstream and subscriptions upstream, in C.
+
+    libzmq merges equal subscriptions, so what nobody watches does not travel and what several watch travels once.
+    """
+
+    def __init__(self, upstream: Sequence[str], downstream: str) -> None:
+        self._upstream = upstream
+        self._downstream = downstream
+        self._context = zmq.Context()
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Pass until stop() is called from another thread; ready() is called once the endpoint is bound."""
+        front, back = _socket(self._context, zmq.XPUB), _socket(self._context, zmq.XSUB)
+        try:
+            _bind(front, self._downstream)
+            for endpoint in self._upstream:
+                _connect(back, endpoint)
+            ready()
+            zmq.proxy(front, back)
+        except zmq.ContextTerminated:
+            LOG.debug("the proxy was asked to stop")
+        finally:
+            front.close(linger=0)
+            back.close(linger=0)
+
+    def stop(self) -> None:
+        """End run(); returns when its sockets are closed."""
+        self._context.term()
+
+
+def _socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.RECONNECT_IVL, 100)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * HEARTBEAT)
+    return socket
+
+
+def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"cannot listen on the endpoint {endpoint}: {error.strerror}") from error
+
+
+def _connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"cannot connect to the endpoint {endpoint}: {error.strerror}") from error

@@ -1,0 +1,169 @@
+"""``bin/run``: all daemons on one machine in the foreground, each started again when it ends, until Ctrl-C.
+
+For trying Kwapi and for work on it; a site lets systemd do this. Every daemon is told where to report that it is
+ready as systemd would tell it, so that kwapi-drivers can make the signing key before the others look for it.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kwapi import service
+from kwapi.config import Reader, load
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import ConfigError
+
+DAEMONS = ("kwapi-drivers", "kwapi-forwarder", "kwapi-api", "kwapi-rrd")  # kwapi-drivers first: it makes the key
+START_DEADLINE = 20.0  # seconds for a daemon to be ready
+STOP_DEADLINE = 4.0
+RESTART_WAIT = 1.0
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
+ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]  # of util-linux: even kill -9 of this process leaves nothing behind
+
+
+class Child:
+    """One daemon, or the simulator, as a process."""
+
+    def __init__(self, *argv: str) -> None:
+        self.name = argv[0]
+        program = str(Path(sys.executable).with_name(self.name))
+        self._argv = [*(ENDS_WITH_US if shutil.which(ENDS_WITH_US[0]) else ()), program, *argv[1:]]
+        self._address = f"kwapi-run-{os.getpid()}-{self.name}"
+        self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notices.bind("\0" + self._address)
+        self._notices.settimeout(0.1)
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it is ready, has ended, or somebody wants to stop.
+
+        It has a session of its own, so that Ctrl-C reaches this process alone.
+        """
+        self.process = subprocess.Popen(  # noqa: S603 -- a list of our own words
+            self._argv,
+            env={**os.environ, "NOTIFY_SOCKET": "@" + self._address},
+            start_new_session=True,
+            preexec_fn=unblock,
+        )
+        end = time.monotonic() + START_DEADLINE
+        while self.process.poll() is None and time.monotonic() < end and not stop_is_wanted():
+            if "READY=1" in self.read_notices():
+                return
+        if self.process.poll() is None and not stop_is_wanted():
+            print(f"{self.name} is not ready after {START_DEADLINE:.0f} s", file=sys.stderr)
+
+    def read_notices(self) -> list[str]:
+        """Return what it told since the last time, as it would tell systemd, after at most a tenth of a second."""
+        try:
+            return self._notices.recv(4096).decode().splitlines()
+        except TimeoutError:
+            return []
+
+    def stop(self, end: float) -> None:
+        """Wait until the end, a time of the monotonic clock, for it to end by itself, then kill it."""
+        try:
+            self.process.wait(max(end - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._notices.close()
+
+
+def stop_is_wanted() -> bool:
+    """Return whether a signal to stop is waiting to be taken."""
+    return bool(signal.sigpending() & {signal.SIGINT, signal.SIGTERM})
+
+
+def unblock() -> None:
+    """Give a child the signals that this process keeps blocked."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def read_addresses(config_dir: Path) -> list[str]:
+    """Return the addresses that a browser can open; raise ConfigError with the mistakes of all four files."""
+    mistakes: list[str] = []
+    addresses = []
+    try:
+        reader = Reader("drivers", [config_dir / "drivers.conf"])
+        read_wattmeters(reader)
+        reader.finish()
+    except ConfigError as error:
+        mistakes += error.mistakes
+    for daemon, path in (("forwarder", ""), ("api", "/v1/probes/"), ("rrd", "/")):
+        try:
+            conf = load(daemon, [config_dir / f"{daemon}.conf"])
+        except ConfigError as error:
+            mistakes += error.mistakes
+            continue
+        if path:
+            addresses.append(f"http://{conf.host}:{conf.port}{path}")
+    if mistakes:
+        raise ConfigError(*mistakes)
+    return addresses
+
+
+def keep_running(children: Sequence[Child]) -> int:
+    """Start again what ends, until a signal or a wrong configuration; return the exit status."""
+    while True:
+        received = signal.sigtimedwait(SIGNALS, RESTART_WAIT)
+        if received is not None and received.si_signo != signal.SIGCHLD:
+            return 0
+        for child in children:
+            status = child.process.poll()
+            if status is None:
+                continue
+            print(f"{child.name} ended with status {status}", file=sys.stderr)
+            if status == service.EXIT_CONFIG:
+                return status
+            time.sleep(RESTART_WAIT)
+            child.start()
+
+
+def stop(children: Sequence[Child]) -> None:
+    """End all children, by force what has not ended in time."""
+    for child in children:
+        child.process.terminate()
+    end = time.monotonic() + STOP_DEADLINE
+    for child in children:
+        child.stop(end)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemons, and with --simulator the simulated rack of the demonstration; return the exit status."""
+    parser = argparse.ArgumentParser(prog="bin/run", description="Run all daemons of Kwapi until Ctrl-C.")
+    parser.add_argument("--config-dir", type=Path, required=True, metavar="DIR", help="directory of the four files")
+    parser.add_argument("--simulator", action="store_true", help="also start a simulated PDU")
+    arguments = parser.parse_args(argv)
+    try:
+        addresses = read_addresses(arguments.config_dir)
+    except ConfigError as error:
+        return service.refuse(error)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    commands: list[tuple[str, ...]] = [(daemon, "--config-dir", str(arguments.config_dir)) for daemon in DAEMONS]
+    if arguments.simulator:
+        commands.insert(0, ("kwapi-simulator",))
+    children: list[Child] = []
+    try:
+        for command in commands:
+            child = Child(*command)
+            children.append(child)
+            if stop_is_wanted():
+                return 0
+            if (status := child.process.poll()) is not None:
+                print(f"{child.name} did not start", file=sys.stderr)
+                return status or service.EXIT_FAILED
+        print("\nKwapi is running. Ctrl-C stops it.", *addresses, "", sep="\n  ", flush=True)
+        return keep_running(children)
+    finally:
+        stop(children)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

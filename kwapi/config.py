@@ -1,0 +1,285 @@
+"""The daemons' options, and how their files are read.
+
+oslo.config knows types, bounds and defaults; what it passes over in silence is found here: unknown keys, sections and
+keys that stand twice, a ``$`` that is no reference. Every mistake is collected with its file, line, section and key.
+An environment variable KWAPI_<OPTION> overrides an option of [DEFAULT], KWAPI_<SECTION>__<OPTION> one of a section
+(upper case, with _ for every character that is neither a letter nor a digit).
+"""
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oslo_config import cfg, iniparser
+
+from kwapi.errors import ConfigError
+
+PATHS = Path("/etc/kwapi")
+DEFAULT = "DEFAULT"
+
+COMMON = (
+    cfg.StrOpt(
+        "log_level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe event logged."
+    ),
+    cfg.StrOpt("state_dir", default="/var/lib/kwapi", help="Directory for what must survive a restart."),
+)
+KEY_FILE = cfg.StrOpt(
+    "signing_key_file",
+    default="$state_dir/signing.key",
+    help="File of mode 0600 with the secret that signs every measurement; the same on every machine. kwapi-drivers "
+    "makes a random one at its first start.",
+)
+PLUGIN = (
+    KEY_FILE,
+    cfg.ListOpt(
+        "probes_endpoint",
+        default=["tcp://127.0.0.1:5556"],
+        help="ZeroMQ endpoints of kwapi-forwarder, or of kwapi-drivers, that measurements are taken from.",
+    ),
+    cfg.ListOpt(
+        "wattmeters",
+        default=[""],
+        help="Wattmeters that are subscribed to, by name or by the first parts of a dotted name (lyon takes "
+        "lyon.pdu1); empty for all.",
+    ),
+    cfg.FloatOpt(
+        "max_age", default=600, min=1, help="A message older than so many seconds is dropped, as a replay could be."
+    ),
+    cfg.FloatOpt("max_skew", default=60, min=0, help="A message so many seconds from the future is dropped."),
+    cfg.FloatOpt(
+        "max_gap",
+        default=60,
+        min=1,
+        help="A hole of more seconds than this, and than 2.5 intervals of the wattmeter, adds no energy from watts.",
+    ),
+    cfg.FloatOpt(
+        "cleaning_interval", default=300, min=1, help="A probe silent for so many seconds leaves the live lists."
+    ),
+    cfg.StrOpt("host", default="127.0.0.1", help="Address to listen on for HTTP."),
+    cfg.IntOpt("threads", default=8, min=1, max=256, help="Threads that answer HTTP requests."),
+)
+OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
+    "drivers": (
+        *COMMON,
+        KEY_FILE,
+        cfg.StrOpt(
+            "probes_endpoint", default="tcp://127.0.0.1:5555", help="ZeroMQ endpoint where measurements are published."
+        ),
+        cfg.IntOpt(
+            "max_hung_workers",
+            default=32,
+            min=1,
+            help="When more wattmeters than this hang at one time in a way that cannot be ended, the daemon exits, to "
+            "be started again by systemd.",
+        ),
+    ),
+    "forwarder": (
+        *COMMON,
+        cfg.ListOpt(
+            "probes_endpoint",
+            default=["tcp://127.0.0.1:5555"],
+            help="ZeroMQ endpoints of kwapi-drivers, or of other forwarders, that measurements are taken from.",
+        ),
+        cfg.StrOpt(
+            "forwarder_endpoint", default="tcp://127.0.0.1:5556", help="ZeroMQ endpoint where they are passed on."
+        ),
+    ),
+    "api": (
+        *COMMON,
+        *PLUGIN,
+        cfg.PortOpt("port", default=5000, help="Port to listen on for HTTP."),
+        cfg.BoolOpt("acl_enabled", default=True, help="Ask Keystone whether a request's token may read."),
+    ),
+    "rrd": (
+        *COMMON,
+        *PLUGIN,
+        cfg.PortOpt("port", default=8080, help="Port to listen on for HTTP."),
+        cfg.StrOpt("rrd_dir", default="$state_dir/rrd", help="Directory of the RRD files, one for each probe."),
+        cfg.FloatOpt("kwh_price", default=0.25, min=0, help="Price of one kWh."),
+        cfg.StrOpt("currency", default="€", help="Currency of the price."),
+        cfg.StrOpt("title", default="Kwapi", help="Title of the pages."),
+    ),
+}
+DRIVER = cfg.StrOpt("driver", required=True, help="The driver that speaks the wattmeter's protocol.")
+WATTMETER = (
+    DRIVER,
+    cfg.ListOpt(
+        "probes",
+        required=True,
+        help="Names of what the wattmeter measures, in its own order; an empty place skips one. Each is unique in the "
+        "whole installation.",
+    ),
+    cfg.FloatOpt("interval", default=1.0, min=0.1, max=86400, help="Seconds between two polls."),
+    cfg.FloatOpt(
+        "hang_timeout",
+        min=1,
+        help="Seconds after which a poll that has not ended is given up; three intervals, and at least 10, by default.",
+    ),
+)
+
+
+class Arguments(NamedTuple):
+    """What stands on a daemon's command line."""
+
+    files: list[Path]
+    check_only: bool
+
+
+def parse_arguments(daemon: str, argv: Sequence[str] | None = None) -> Arguments:
+    """Return the arguments of a daemon; --help, --version and mistakes end the program as is usual."""
+    parser = argparse.ArgumentParser(prog=f"kwapi-{daemon}", description=f"The {daemon} daemon of Kwapi.")
+    parser.add_argument("--config-file", action="append", type=Path, metavar="FILE", help="may be repeated")
+    parser.add_argument(
+        "--config-dir", type=Path, metavar="DIR", default=PATHS, help=f"directory of {daemon}.conf (%(default)s)"
+    )
+    parser.add_argument("--check-config", action="store_true", help="check the configuration and exit: 0 or 2")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('kwapi')}")
+    known = parser.parse_args(argv)
+    return Arguments(known.config_file or [known.config_dir / f"{daemon}.conf"], known.check_config)
+
+
+class Reader:
+    """The values of a daemon's files, and every mistake found in them so far."""
+
+    def __init__(self, daemon: str, files: Sequence[Path], environ: Mapping[str, str] = os.environ) -> None:
+        self.mistakes: list[str] = []
+        self._environ = environ
+        self._file = files[-1] if files else PATHS / f"{daemon}.conf"
+        self._sections: dict[str, str] = {}  # place by name, as written
+        self._keys: dict[tuple[str, str], str] = {}  # place by (section, key)
+        readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
+        self.conf = cfg.ConfigOpts()
+        self.conf(args=[], project="kwapi", default_config_files=readable, use_env=False)
+        self.values(DEFAULT, OPTIONS[daemon])
+
+    @property
+    def sections(self) -> list[str]:
+        """The sections beside [DEFAULT], in the order and the spelling of the files."""
+        return [name for name in self._sections if name != DEFAULT]
+
+    def values(self, section: str, options: Sequence[cfg.Opt]) -> dict[str, Any]:
+        """Return the section's value of each option, noting unknown keys; the default where a mistake was noted."""
+        names = {name for option in options for name in (option.name, option.dest)}
+        for place, key in [(place, key) for (name, key), place in self._keys.items() if name == section]:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.mistakes.append(f"{place}: [{section}] {key}: unknown option{hint}")
+        return {option.dest: self.value(section, option) for option in options}
+
+    def value(self, section: str, option: cfg.Opt) -> Any:
+        """Return the section's value of an option; its default, with the mistake noted, if it is wrong or missing."""
+        self.conf.register_opt(option, group=None if section == DEFAULT else cfg.OptGroup(section))
+        try:
+            value = self._value(section, option)
+        except (ValueError, cfg.Error) as error:
+            self.mistake(section, option.name, _explain(error))
+            return option.default
+        if option.required and value in (None, "", []):
+            self.mistake(section, option.name, f"is missing: {option.help}")
+        return value
+
+    def mistake(self, section: str, key: str, text: str) -> None:
+        """Note that something is wrong with an option, at its place or, where it is not given, at its section's."""
+        place = self._keys.get((section, key)) or self._sections.get(section) or str(self._file)
+        self.mistakes.append(f"{place}: [{section}] {key}: {text}" if key else f"{place}: [{section}]: {text}")
+
+    def finish(self) -> cfg.ConfigOpts:
+        """Return the configuration; raise ConfigError with all mistakes if there are any."""
+        if self.mistakes:
+            raise ConfigError(*self.mistakes)
+        return self.conf
+
+    def _value(self, section: str, option: cfg.Opt) -> Any:
+        group = None if section == DEFAULT else section
+        scope = "KWAPI_" if group is None else f"KWAPI_{_shout(section)}__"
+        if (given := self._environ.get(scope + _shout(option.dest))) is not None:
+            try:
+                self.conf.set_override(option.dest, given, group)
+            except ValueError as error:
+                raise ValueError(f"{error} (from the environment, {scope}{_shout(option.dest)})") from error
+        return self.conf[option.dest] if group is None else self.conf[group][option.dest]
+
+    def _scan(self, path: Path) -> bool:
+        """Note where sections and keys stand, and what oslo.config would merge; return whether it can be read."""
+        try:
+            with path.open(encoding="utf-8") as file:
+                _Places(path, self).parse(file)
+            return True
+        except OSError as error:
+            self.mistakes.append(f"{path}: cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            self.mistakes.append(f"{path}: is not UTF-8: {error.reason} at byte {error.start}")
+        except iniparser.ParseError as error:
+            self.mistakes.append(f"{path}:{error.lineno}: {error.msg}: {error.line!r}")
+        return False
+
+    def note_section(self, name: str, place: str) -> None:
+        """Note a section's place, or that the section stands twice, also in other case, which oslo.config ignores.
+
+        Each of several files may have its own [DEFAULT].
+        """
+        for other, first in self._sections.items():
+            if name == other == DEFAULT and first.rpartition(":")[0] != place.rpartition(":")[0]:
+                return
+            if other.lower() == name.lower():
+                self.mistakes.append(f"{place}: [{name}]: the section stands at {first} already")
+                return
+        self._sections[name] = place
+
+    def note_key(self, section: str, key: str, place: str) -> None:
+        """Note a key's place, or that it stands twice."""
+        if first := self._keys.get((section, key)):
+            self.mistakes.append(f"{place}: [{section}] {key}: stands at {first} already")
+        else:
+            self._keys[section, key] = place
+
+
+class _Places(iniparser.BaseParser):
+    """Tells a reader the line of every section and key of one file.
+
+    assignment() comes only after a value's last line, so a key is noted where its line is split.
+    """
+
+    def __init__(self, path: Path, reader: Reader) -> None:
+        self._path = path
+        self._reader = reader
+        self._section = DEFAULT
+
+    def new_section(self, section: str) -> None:
+        self._section = section
+        self._reader.note_section(section, f"{self._path}:{self.lineno}")
+
+    def _split_key_value(self, line: str) -> tuple[str, list[str]]:
+        split: tuple[str, list[str]] = super()._split_key_value(line)
+        self._reader.note_key(self._section, split[0], f"{self._path}:{self.lineno}")
+        return split
+
+    def assignment(self, key: str, value: list[str]) -> None:
+        """Everything was noted at the key's own line."""
+
+
+def load(daemon: str, files: Sequence[Path]) -> cfg.ConfigOpts:
+    """Return the configuration of a daemon that has no sections of its own; raise ConfigError with every mistake."""
+    reader = Reader(daemon, files)
+    for section in reader.sections:
+        reader.mistake(section, "", f"unknown section; kwapi-{daemon} has [{DEFAULT}] only")
+    return reader.finish()
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, cfg.NoSuchOptError):  # of a reference; the option that was asked for is there
+        return "has a $ that refers to no option; to mean the character itself write $$"
+    if isinstance(error, cfg.ConfigFileValueError):
+        return re.sub(r"^.*? is not valid: ", "", text)  # what comes before names oslo.config's own place
+    return text
+
+
+def _shout(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())

@@ -1,0 +1,31 @@
+"""The table of drivers: built-in ones as strings, imported when used, others by the entry point ``kwapi.drivers``."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from kwapi.drivers.base import Driver
+
+BUILT_IN = {
+    "dummy": "kwapi.drivers.dummy:Dummy",
+    "snmp": "kwapi.drivers.snmp:Snmp",
+}
+
+
+def driver_names() -> list[str]:
+    """Return the names of all drivers there are, sorted."""
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group="kwapi.drivers"))})
+
+
+def find_driver(name: str) -> type[Driver]:
+    """Return the driver of a name; LookupError if there is none, ImportError if its library is missing."""
+    if target := BUILT_IN.get(name):
+        module, _, attribute = target.partition(":")
+        driver = getattr(import_module(module), attribute)
+    else:
+        points = entry_points(group="kwapi.drivers", name=name)
+        if not points:
+            raise LookupError(f"unknown driver {name!r}; there are {', '.join(driver_names())}")
+        driver = next(iter(points)).load()
+    if not (isinstance(driver, type) and issubclass(driver, Driver)):
+        raise LookupError(f"{driver!r} is not a driver")
+    return driver

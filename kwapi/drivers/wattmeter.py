@@ -1,0 +1,81 @@
+"""The sections of drivers.conf: one wattmeter each, checked as far as that is possible without asking the device."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kwapi.config import DRIVER, WATTMETER, Reader
+from kwapi.drivers import find_driver
+from kwapi.drivers.base import Driver
+from kwapi.measurement import name_problem, probe_problem
+
+RESERVED = "kwapi."
+
+
+@dataclass(frozen=True, slots=True)
+class Wattmeter:
+    """A section of drivers.conf: which driver reads it, with which values of its options, how often."""
+
+    name: str
+    driver: type[Driver]
+    values: Mapping[str, Any]
+    interval: float
+    hang_timeout: float
+
+    def new_driver(self, shared: Any) -> Driver:
+        """Return a driver of its own for a new worker."""
+        return self.driver(self.name, self.values, shared)
+
+
+def read_wattmeters(reader: Reader) -> list[Wattmeter]:
+    """Return the wattmeters of the reader's files; whether they are sound, its finish() tells.
+
+    A section is checked to its end whatever is wrong with it, so that all mistakes are told at once.
+    """
+    wattmeters = []
+    owners: dict[str, str] = {}  # section by probe
+    for section in reader.sections:
+        wattmeter = _read_section(reader, section)
+        if wattmeter is None:
+            continue
+        driver = wattmeter.new_driver(None)
+        for key, problem in (*_probe_problems(driver), *driver.problems()):
+            reader.mistake(section, key, problem)
+        for probe in driver.probe_names():
+            if owners.setdefault(probe, section) != section:
+                reader.mistake(section, "probes", f"{probe!r} is a probe of [{owners[probe]}] already")
+        wattmeters.append(wattmeter)
+    return wattmeters
+
+
+def _read_section(reader: Reader, section: str) -> Wattmeter | None:
+    if problem := name_problem(section):
+        reader.mistake(section, "", f"the wattmeter's name {problem}")
+    elif section.startswith(RESERVED):
+        reader.mistake(section, "", f"names that begin with {RESERVED} belong to Kwapi itself")
+    name = reader.value(section, DRIVER)
+    if not name:
+        return None
+    try:
+        driver = find_driver(name)
+    except LookupError as error:
+        reader.mistake(section, "driver", str(error))
+        return None
+    except ImportError as error:
+        reader.mistake(section, "driver", f"needs a library that is not installed: {error}; pip install kwapi[{name}]")
+        return None
+    values = reader.values(section, (*WATTMETER, *driver.options))
+    values["probes"] = values["probes"] or []
+    interval = values["interval"]
+    return Wattmeter(section, driver, values, interval, values["hang_timeout"] or max(3 * interval, 10.0))
+
+
+def _probe_problems(driver: Driver) -> Iterator[tuple[str, str]]:
+    names = driver.probe_names()
+    if driver.probes and not names:
+        yield "probes", "names no probe"
+    for name in names:
+        if problem := probe_problem(name):
+            yield "probes", problem
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield "probes", f"{name!r} stands there twice"

@@ -1,0 +1,174 @@
+"""Energy of one probe: kWh from watts or from the device's own register, with gaps, resets and wraps. No I/O, no clock.
+
+Without a register a new watt value counts for the time since the one before; a hole longer than ``max_gap`` adds
+nothing and is unknown time. With a register only its differences count, so a hole is bridged exactly. A register that
+goes backwards has wrapped (its modulus is known and the way over the top is short), was reset (far back), or stepped
+back a little, as devices do that restore a saved value; then nothing counts until it is past its highest value again.
+What was integrated from watts meanwhile is kept ready: it counts when a reset makes the register's difference
+worthless, or when the register is no longer reported.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+JOULES_PER_KWH = 3.6e6
+MAX_GAP = 60.0  # seconds
+MAX_WATTS = 1e6  # of one probe; a register that rises faster is not a register any more
+COARSEST_STEP = 1.0  # kWh; some registers count whole kWh
+STEP_BACK = 0.001  # of the register's value
+
+
+class Instant(NamedTuple):
+    """A moment as a driver stamps it: ``monotonic`` is comparable within one ``boot`` only."""
+
+    boot: int
+    timestamp: float
+    monotonic: float
+
+
+class RegisterEvent(NamedTuple):
+    """What a device's register did other than count on: wrap, reset, step back or jump; values in kWh."""
+
+    kind: str
+    before: float
+    after: float
+
+
+def seconds_between(earlier: Instant, later: Instant) -> float:
+    """Return the seconds from one instant to another, negative if a clock was set back across boots."""
+    if earlier.boot == later.boot:
+        return later.monotonic - earlier.monotonic
+    return later.timestamp - earlier.timestamp
+
+
+@dataclass(slots=True)
+class Span:
+    """An amount of energy and the time it stands for: seconds known and seconds unknown."""
+
+    kwh: float = 0.0
+    measured: float = 0.0
+    unknown: float = 0.0
+
+    def add(self, other: "Span") -> None:
+        self.kwh += other.kwh
+        self.measured += other.measured
+        self.unknown += other.unknown
+
+
+@dataclass(slots=True)
+class EnergyRegister:
+    """Our own register of one probe: ``total.kwh`` never decreases.
+
+    Measurements come in order; watts is what was drawn since the one before, kwh the device's register now.
+    """
+
+    total: Span = field(default_factory=Span)
+    pending: Span = field(default_factory=Span)  # integrated since the device's register last counted
+    ahead: Span = field(default_factory=Span)  # what of that was counted already, though the register may still do it
+    watts_at: Instant | None = None
+    peak_watts: float = 0.0
+    register: float | None = None  # the device's, kWh, at its highest
+    register_at: Instant | None = None
+    register_period: float = 0.0  # seconds between its last two readings
+    stepped_back: bool = False
+
+    @property
+    def kwh(self) -> float:
+        """Energy counted so far."""
+        return self.total.kwh
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the time since the first measurement that was measured, None before any time has passed."""
+        seconds = self.total.measured + self.total.unknown
+        return self.total.measured / seconds if seconds > 0 else None
+
+    def add(
+        self,
+        at: Instant,
+        watts: float | None,
+        kwh: float | None = None,
+        kwh_wrap: float | None = None,
+        max_gap: float = MAX_GAP,
+    ) -> RegisterEvent | None:
+        """Take one measurement; return what its register did, None if it simply counted on."""
+        if watts is not None:
+            self._integrate(at, watts, max_gap)
+        if self.register is None or self.register_at is None:
+            if kwh is not None:
+                self._restart_from(at, kwh)
+            return None
+        seconds = max(seconds_between(self.register_at, at), 0.0)
+        overdue = seconds > max(max_gap, 3 * self.register_period)
+        if kwh is not None:
+            return self._follow(at, seconds, self.register, kwh, kwh_wrap, overdue)
+        if overdue:
+            self.ahead.add(self.pending)
+            self._count_pending()
+        return None
+
+    def change_source(self) -> None:
+        """Take no difference at the next reading: another device reports this probe from now on."""
+        self._count_pending()
+        self.register = self.register_at = None
+        self.ahead = Span()
+
+    def _integrate(self, at: Instant, watts: float, max_gap: float) -> None:
+        span = self.total if self.register is None else self.pending
+        if self.watts_at is not None and (seconds := seconds_between(self.watts_at, at)) > 0:
+            if seconds <= max_gap:
+                span.kwh += max(watts, 0.0) * seconds / JOULES_PER_KWH
+                span.measured += seconds
+            else:
+                span.unknown += seconds
+        self.watts_at = at
+        self.peak_watts = max(self.peak_watts, watts)
+
+    def _follow(
+        self, at: Instant, seconds: float, before: float, kwh: float, kwh_wrap: float | None, overdue: bool
+    ) -> RegisterEvent | None:
+        if kwh >= before:
+            if kwh - before > COARSEST_STEP + MAX_WATTS * seconds / JOULES_PER_KWH:
+                return self._start_over("jump", at, before, kwh)
+            self._count_difference(at, seconds, kwh, kwh - before)
+            return None
+        if kwh_wrap and 0 <= (over := kwh_wrap - before + kwh) <= self._wrap_limit(kwh_wrap, seconds):
+            self._count_difference(at, seconds, kwh, over)
+            return RegisterEvent("wrap", before, kwh)
+        drop = before - kwh
+        if drop <= before * STEP_BACK and not overdue:
+            event = None if self.stepped_back else RegisterEvent("step back", before, kwh)
+            self.stepped_back = True
+            return event
+        return self._start_over("reset", at, before, kwh)
+
+    def _wrap_limit(self, kwh_wrap: float, seconds: float) -> float:
+        """Return the most energy that a register can plausibly have counted over its top since it was last read.
+
+        A reset that happens by chance in the last thousandth of the range is taken for a wrap; it adds at most this.
+        """
+        watts = 2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10
+        return min(kwh_wrap / 1000, COARSEST_STEP) + watts * seconds / JOULES_PER_KWH
+
+    def _count_difference(self, at: Instant, seconds: float, kwh: float, difference: float) -> None:
+        self.total.kwh += max(difference - self.ahead.kwh, 0.0)
+        self.total.measured += seconds - self.ahead.measured
+        self.total.unknown -= self.ahead.unknown
+        self.ahead = Span(kwh=max(self.ahead.kwh - difference, 0.0))
+        if seconds > 0:
+            self.register_period = seconds
+        self._restart_from(at, kwh)
+
+    def _start_over(self, kind: str, at: Instant, before: float, kwh: float) -> RegisterEvent:
+        self._count_pending()
+        self.ahead = Span()
+        self._restart_from(at, kwh)
+        return RegisterEvent(kind, before, kwh)
+
+    def _count_pending(self) -> None:
+        self.total.add(self.pending)
+        self.pending = Span()
+
+    def _restart_from(self, at: Instant, kwh: float) -> None:
+        self.register, self.register_at, self.stepped_back = kwh, at, False
+        self.pending = Span()

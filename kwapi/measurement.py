@@ -1,0 +1,194 @@
+"""The values that travel: Measurement as a driver gives it, Message as the bus carries it. No I/O.
+
+A message is one poll of one wattmeter: its probes in columns, one timestamp. On the wire it is MessagePack with the
+attributes of Message as keys; a column that no probe has is left out, unknown keys are ignored.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from kwapi.errors import BadMessage
+
+VERSION = 1
+LEVELS = ("device", "inlet", "phase", "bank", "outlet")  # outermost first
+EXPORT = "@export"  # ends the id of a probe that counts what flows back into the grid
+NAME_BYTES = 80
+MIN_INTERVAL, MAX_INTERVAL = 0.001, 1e6  # seconds
+
+Column = list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One probe's values at one instant; None is unknown.
+
+    ``kwh`` is the device's own energy register and ``kwh_wrap`` the amount at which that register starts again at
+    zero, if it does.
+    """
+
+    probe: str
+    watts: float | None = None
+    volt_amperes: float | None = None
+    volts: float | None = None
+    amps: float | None = None
+    power_factor: float | None = None
+    hertz: float | None = None
+    kwh: float | None = None
+    kwh_wrap: float | None = None
+    level: str = "device"
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What one wattmeter reports of one instant.
+
+    ``timestamp`` is Unix seconds UTC, ``monotonic`` the seconds of a clock that never steps and is comparable within
+    one ``boot``, ``interval`` the seconds expected between messages. Each column is as long as ``probes``.
+    """
+
+    version: int
+    type: str
+    wattmeter: str
+    boot: int
+    seq: int
+    timestamp: float
+    monotonic: float
+    interval: float
+    probes: list[str]
+    level: list[str] | None = None
+    w: Column | None = None
+    va: Column | None = None
+    v: Column | None = None
+    a: Column | None = None
+    pf: Column | None = None
+    hz: Column | None = None
+    kwh: Column | None = None
+    kwh_wrap: Column | None = None
+
+
+QUANTITIES = (  # column of Message, attribute of Measurement
+    ("w", "watts"),
+    ("va", "volt_amperes"),
+    ("v", "volts"),
+    ("a", "amps"),
+    ("pf", "power_factor"),
+    ("hz", "hertz"),
+    ("kwh", "kwh"),
+    ("kwh_wrap", "kwh_wrap"),
+)
+_GETTERS = tuple((column, attrgetter(attribute)) for column, attribute in QUANTITIES)
+_LEVEL = attrgetter("level")
+_PROBE = attrgetter("probe")
+_COLUMNS = attrgetter(*(column for column, _ in QUANTITIES))
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def name_problem(name: str) -> str | None:
+    """Return what is wrong with the name of a wattmeter or a probe, None if it may be used."""
+    if not name:
+        return "is empty"
+    if name != name.strip():
+        return f"{name!r} has blanks at its edges"
+    if not unicodedata.is_normalized("NFC", name):
+        return f"{name!r} is not in the Unicode form NFC"
+    if len(name.encode("utf-8", "replace")) > NAME_BYTES:
+        return f"{name!r} is longer than {NAME_BYTES} bytes"
+    if forbidden := [c for c in name if c in "/,@" or unicodedata.category(c) in ("Cc", "Cs")]:
+        return f"{name!r} contains {forbidden[0]!r}"
+    return None
+
+
+def probe_problem(probe: str) -> str | None:
+    """Return what is wrong with a probe's id, which may end in @export, None if it may be used."""
+    return name_problem(probe.removesuffix(EXPORT))
+
+
+def to_columns(measurements: Sequence[Measurement]) -> dict[str, list[Any]]:
+    """Return the measurements as keyword arguments of Message: ``probes`` and every column that any of them has."""
+    columns: dict[str, list[Any]] = {"probes": list(map(_PROBE, measurements))}
+    levels = list(map(_LEVEL, measurements))
+    if levels.count("device") != len(levels):
+        columns["level"] = levels
+    for name, getter in _GETTERS:
+        column = list(map(getter, measurements))
+        if column.count(None) != len(column):
+            columns[name] = column
+    return columns
+
+
+def check_values(message: Message) -> None:
+    """Raise BadMessage unless the columns fit together and every number is finite and in range. Names are not read."""
+    count = len(message.probes)
+    if not count:
+        raise BadMessage("malformed", "no probes")
+    if len(set(message.probes)) != count:
+        raise BadMessage("malformed", "a probe twice")
+    for column in _COLUMNS(message):
+        if column is None:
+            continue
+        if len(column) != count:
+            raise BadMessage("malformed", f"{len(column)} values for {count} probes")
+        if not isfinite(sum(filter(None, column))):  # in C; one bad value spoils the sum
+            raise BadMessage("malformed", "a value that is not finite")
+    if message.level is not None and (len(message.level) != count or not set(message.level) <= set(LEVELS)):
+        raise BadMessage("malformed", f"levels {message.level!r}")
+    if not (isfinite(message.timestamp) and isfinite(message.monotonic)):
+        raise BadMessage("malformed", "a time that is not finite")
+    if not MIN_INTERVAL <= message.interval <= MAX_INTERVAL:
+        raise BadMessage("malformed", f"interval {message.interval!r}")
+
+
+def check_names(message: Message) -> None:
+    """Raise BadMessage unless the wattmeter's and every probe's name may be used."""
+    if problem := name_problem(message.wattmeter):
+        raise BadMessage("malformed", f"wattmeter {problem}")
+    for probe in message.probes:
+        if problem := probe_problem(probe):
+            raise BadMessage("malformed", f"probe {problem}")
+
+
+def encode(message: Message) -> bytes:
+    """Return the message as the payload of a frame."""
+    return _encoder.encode(message)
+
+
+def decode(payload: bytes) -> Message:
+    """Return the message of a payload, its values checked and its names not; raise BadMessage for any other bytes."""
+    try:
+        message = _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise BadMessage("malformed", str(error)) from error
+    if message.version != VERSION:
+        raise BadMessage("unknown version", str(message.version))
+    if message.type != "measurement":
+        raise BadMessage("unknown type", message.type)
+    check_values(message)
+    return message
+
+
+def topic_of(wattmeter: str) -> bytes:
+    """Return the topic under which a wattmeter's messages travel: its name and a final dot."""
+    return f"{wattmeter}.".encode()
+
+
+def outermost(levels: Iterable[str]) -> str:
+    """Return the level, among those at which a wattmeter has probes, whose probes count to a total."""
+    return min(levels, key=LEVELS.index)
+
+
+def counted_probes(levels: Mapping[str, str]) -> list[str]:
+    """Return the probes of one wattmeter that count to a total, given the level of each of its probes.
+
+    Exported energy is never part of a total of what is consumed.
+    """
+    consuming = {probe: level for probe, level in levels.items() if not probe.endswith(EXPORT)}
+    if not consuming:
+        return []
+    outer = outermost(consuming.values())
+    return [probe for probe, level in consuming.items() if level == outer]

@@ -1,0 +1,243 @@
+"""Pictures of power: a graph of one probe, and a summary that stacks all probes that count to the total.
+
+A graph shows one archive, to the end of the row in progress, so that the archive still reaches its beginning (rrdtool
+takes the next coarser one otherwise). It is drawn again when the archive has a new row.
+"""
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import rrdtool
+
+from kwapi.plugins.rrd.archive import ARCHIVES
+from kwapi.plugins.rrd.figures import Figures, amount, combined, escape, literal, measure, watts
+from kwapi.plugins.rrd.store import Probe, Store
+
+PERIODS = {  # as in "the last ..."
+    "minute": "5 minutes",
+    "hour": "hour",
+    "day": "day",
+    "week": "week",
+    "month": "month",
+    "year": "year",
+}
+WIDTH, HEIGHT = 800, 200  # pixels of the plot
+NAMED = 20  # probes a summary names, the largest; the others are one band
+NAME_WIDTH = 32  # characters in a legend
+CELL_WIDTHS = (11, 11, 11, 11, 14, 14)  # of its columns
+BOX = "  "  # as wide as the coloured box of a line that has one
+LATE = 60  # seconds that a row may need to be complete: slow wattmeters, and what waits to be written
+WAIT = 60.0  # seconds for another request to draw the same graph
+
+# Okabe and Ito's colours without black, which the colour-blind can tell apart, as they are and in other shades.
+PALETTE = ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
+SHADES = (0.0, 0.45, -0.3, 0.7, -0.55)  # towards white, or towards black
+
+
+class Theme(NamedTuple):
+    """Colours of a picture's parts."""
+
+    back: str
+    font: str
+    grid: str
+    others: str
+
+    def arguments(self) -> list[str]:
+        pairs = {
+            "BACK": self.back, "CANVAS": self.back, "SHADEA": self.back, "SHADEB": self.back, "FRAME": self.back,
+            "ARROW": self.back, "FONT": self.font, "AXIS": self.grid, "GRID": f"{self.grid}60",
+            "MGRID": f"{self.grid}a0",
+        }  # fmt: skip
+        return [argument for part, colour in pairs.items() for argument in ("--color", f"{part}#{colour}")]
+
+
+LIGHT = Theme(back="ffffff", font="26303a", grid="aab4be", others="b8bfc6")
+DARK = Theme(back="171c21", font="d5dbe1", grid="56616b", others="6b747c")
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A picture, its fingerprint, and until when it stays as it is (Unix seconds)."""
+
+    png: bytes
+    etag: str
+    fresh_until: float
+
+
+def colour(number: int) -> str:
+    """Return the colour of a probe's number, so that it has the same in every graph."""
+    base = PALETTE[number % len(PALETTE)]
+    shade = SHADES[number // len(PALETTE) % len(SHADES)]
+    target = 255 if shade > 0 else 0
+    channels = (int(base[position : position + 2], 16) for position in (0, 2, 4))
+    return "".join(f"{round(channel + (target - channel) * abs(shade)):02x}" for channel in channels)
+
+
+def window(period: str, now: float) -> tuple[int, int]:
+    """Return the start and the end of a period's graph: the end of the row in progress, and all rows before it."""
+    resolution, rows = ARCHIVES[period]
+    end = (int(now) // resolution + 1) * resolution
+    return end - rows * resolution, end
+
+
+def known_until(period: str, end: int, probes: Sequence[Probe]) -> int:
+    """Return the end of the newest row that all live probes can have, at most LATE seconds before the end.
+
+    Beyond it a total would be one of some probes only.
+    """
+    resolution = ARCHIVES[period].resolution
+    newest = min((int(probe.timestamp) for probe in probes if probe.timestamp and not probe.stale), default=end)
+    earliest = end - max(resolution, LATE // resolution * resolution)
+    return min(max(newest // resolution * resolution, earliest), end)
+
+
+def next_row(period: str, now: float) -> float:
+    """Return when the archive of a period has its next row, once slow wattmeters have reported too."""
+    resolution = ARCHIVES[period].resolution
+    late = min(resolution, LATE)
+    return float(((now - late) // resolution + 1) * resolution + late)
+
+
+def shortened(name: str) -> str:
+    """Return a name of at most NAME_WIDTH characters; host names differ at either end."""
+    half = (NAME_WIDTH - 1) // 2
+    return name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
+
+
+class Graphs:
+    """Draws the graphs of a store and keeps the newest of each, ``cache_size`` in all; for any thread.
+
+    One for each process, since it draws one graph at a time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        price: float = 0.0,
+        currency: str = "EUR",
+        cache_size: int = 512,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.price = price  # a kWh; without one no cost is shown
+        self.currency = currency
+        self._cache_size = cache_size
+        self._clock = clock
+        self._lock = threading.Lock()
+        # librrd 1.7.2 with two threads in Pango at once: pictures without text, and crashes.
+        self._drawing = threading.Lock()
+        self._cache: OrderedDict[tuple[str, str | None, bool], Future[Graph]] = OrderedDict()
+
+    def graph(self, period: str, probe: str | None = None, *, dark: bool = False) -> Graph:
+        """Return the graph of a probe, or without one the summary of all probes that count to the total."""
+        key = (period, probe, dark)
+        with self._lock:
+            future = self._cache.get(key)
+            if mine := future is None or (future.done() and future.result().fresh_until <= self._clock()):
+                future = self._cache[key] = Future()
+            self._cache.move_to_end(key)
+            if len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+        if mine:
+            try:
+                with self._drawing:
+                    future.set_result(self._draw(period, probe, DARK if dark else LIGHT))
+            except BaseException as error:
+                with self._lock:
+                    self._cache.pop(key, None)
+                future.set_exception(error)
+        return future.result(WAIT)
+
+    def _draw(self, period: str, name: str | None, theme: Theme) -> Graph:
+        now = self._clock()
+        probes = [probe for probe in self.store.probes() if (probe.counted if name is None else probe.name == name)]
+        self.store.flush(probe.name for probe in probes)
+        start, end = window(period, max([now, *(probe.timestamp or 0.0 for probe in probes)]))
+        end = known_until(period, end, probes)
+        title = f"{'All probes' if name is None else literal(name)}, last {PERIODS[period]}"
+        plot = ["--start", str(start), "--end", str(end), "--title", title, *theme.arguments()]
+        usable = [probe for probe in probes if not probe.broken and self.store.readable(probe.name)]
+        if not usable:
+            return _graph(_message("No probe to show.", plot), now)
+        fresh_until = next_row(period, now)
+        figures, total = measure([self.store.path(probe.name) for probe in usable], start, end)
+        seen = [(probe, one) for probe, one in zip(usable, figures, strict=True) if one.seconds]
+        if not seen:
+            due = time.strftime("%d %B %Y, %H:%M:%S", time.localtime(fresh_until))
+            return _graph(_message(f"No point in this time. The next may come at {due}.", plot), fresh_until)
+        if name is not None:
+            return _graph(_picture(plot, self._single(*seen[0])), fresh_until)
+        elements = self._stack(seen, total, start, end, theme)
+        if missing := len(probes) - len(seen):
+            elements.append(f"COMMENT:{missing} of {len(probes)} probes without a measurement in this time.\\l")
+        return _graph(_picture(plot, elements), fresh_until)
+
+    def _single(self, probe: Probe, figures: Figures) -> list[str]:
+        shade = colour(probe.number)
+        area = f"AREA:w0#{shade}70:{self.legend_line('', figures)}"
+        return [watts(0, self.store.path(probe.name)), self._heading(), area, f"LINE1.3:w0#{shade}"]
+
+    def _stack(
+        self, seen: Sequence[tuple[Probe, Figures]], total: Figures, start: int, end: int, theme: Theme
+    ) -> list[str]:
+        """Return what draws all probes on top of each other, the smaller ones of many as one."""
+        by_size = sorted(seen, key=lambda one: one[1].kwh or 0.0, reverse=True)
+        largest = {probe.name for probe, _ in by_size[:NAMED]}
+        named = [one for one in seen if one[0].name in largest]
+        others = [self.store.path(probe.name) for probe, _ in by_size[NAMED:]]
+        paths = [*(self.store.path(probe.name) for probe, _ in named), *others]
+        elements = [watts(column, path) for column, path in enumerate(paths)]
+        elements.append(self._heading())
+        for column, (probe, figures) in enumerate(named):
+            elements.append(f"AREA:w{column}#{colour(probe.number)}:{self.legend_line(probe.name, figures)}:STACK")
+        if others:
+            _, figures = measure(others, start, end)
+            elements.append(f"CDEF:others={combined('w', range(len(named), len(paths)))}")
+            elements.append(f"AREA:others#{theme.others}:{self.legend_line(f'{len(others)} others', figures)}:STACK")
+        for column in range(len(named)):  # a thin line parts neighbours of like colours
+            elements.append(f"CDEF:top{column}={combined('w', range(column + 1))}")
+            elements.append(f"LINE0.6:top{column}#{theme.back}")
+        elements.append(f"COMMENT:{BOX}{self.legend_line('total', total)}")
+        return elements
+
+    def _heading(self) -> str:
+        cells = ["minimum", "average", "maximum", "last", "energy"] + ["cost"] * bool(self.price)
+        return f"COMMENT:{BOX}{_row('', cells)}"
+
+    def legend_line(self, name: str, figures: Figures) -> str:
+        """Return a row of the legend, as the last part of an argument of rrdtool."""
+        power = (figures.minimum, figures.average, figures.maximum, figures.last)
+        cells = [f"{amount(value)} W" for value in power] + [f"{amount(figures.kwh)} kWh"]
+        if self.price:
+            cost = None if figures.kwh is None else figures.kwh * self.price
+            cells.append(f"{amount(cost, 2)} {self.currency}")
+        return _row(name, cells)
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    columns = "".join(f"{cell:>{width}}" for cell, width in zip(cells, CELL_WIDTHS, strict=False))
+    return escape(literal(f"{shortened(name):{NAME_WIDTH}}{columns}")) + "\\l"
+
+
+def _graph(png: bytes, fresh_until: float) -> Graph:
+    return Graph(png, hashlib.sha256(png).hexdigest()[:32], fresh_until)
+
+
+def _message(text: str, plot: Sequence[str]) -> bytes:
+    return _picture([*plot, "--y-grid", "none"], ["HRULE:0#00000000", f"COMMENT:{escape(text)}\\c"])
+
+
+def _picture(plot: Sequence[str], elements: Sequence[str]) -> bytes:
+    """Return a PNG; it never touches the disk."""
+    size = ["--width", str(WIDTH), "--height", str(HEIGHT), "--border", "0", "--lower-limit", "0"]
+    style = ["--vertical-label", "W", "--disable-rrdtool-tag", "--dynamic-labels"]
+    fonts = ["--font", "DEFAULT:9:DejaVu Sans", "--font", "TITLE:11:DejaVu Sans", "--font", "LEGEND:9:DejaVu Sans Mono"]
+    image: bytes = rrdtool.graphv("-", *size, *style, *fonts, list(plot), list(elements))["image"]
+    return image

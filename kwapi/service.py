@@ -1,0 +1,123 @@
+"""What the daemons share at start-up: arguments of a refusal, logging, signals, readiness, threads, HTTP. No framework.
+
+Signals are blocked in every thread and taken by the main thread alone, in wait().
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import waitress
+from waitress import wasyncore
+
+from kwapi.errors import ConfigError, KwapiError
+
+LOG = logging.getLogger(__name__)
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+EXIT_CONFIG = 2
+EXIT_FAILED = 1
+TICK = 0.5  # seconds between two looks at the threads
+
+
+def refuse(error: ConfigError, stream: TextIO | None = None) -> int:
+    """Print every mistake of the configuration and return the exit status for it."""
+    for mistake in error.mistakes:
+        print(mistake, file=stream or sys.stderr)
+    return EXIT_CONFIG
+
+
+def start_logging(level: str) -> None:
+    """Log to standard error, one line per event; under systemd that is the journal, which adds the time itself."""
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(level=level.upper(), format=stamp + "%(levelname)s %(name)s: %(message)s", force=True)
+    # A page asks for all its images at once, and each that waits for a thread would be a warning.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+def block_signals() -> None:
+    """Let wait() alone see the signals; called before any thread starts, since threads inherit the mask."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, if it started us, a state such as READY=1 (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(1)
+            channel.sendto(state.encode(), address)
+    except OSError as error:
+        LOG.warning("cannot tell systemd %r: %s", state, error)
+
+
+class Task(threading.Thread):
+    """A thread that its daemon cannot do without: when it ends before it was asked to, wait() ends the daemon."""
+
+    def __init__(self, name: str, work: Callable[[threading.Event], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.stopping = threading.Event()
+        self._work = work
+
+    def run(self) -> None:
+        try:
+            self._work(self.stopping)
+        except KwapiError as error:
+            LOG.error("%s: %s", self.name, error)
+        except Exception:
+            LOG.exception("%s ended by an error of ours", self.name)
+
+
+def wait(tasks: Sequence[Task], check: Callable[[], bool] = lambda: True) -> int:
+    """Wait for a signal to stop (return 0), or for a task to end or check() to say no (return 1).
+
+    check() is called every half second.
+    """
+    while True:
+        if (received := signal.sigtimedwait(STOP_SIGNALS, TICK)) is not None:
+            LOG.info("stopping on %s", signal.Signals(received.si_signo).name)
+            return 0
+        if ended := [task.name for task in tasks if not task.is_alive()]:
+            LOG.error("stopping, since %s ended", ", ".join(ended))
+            return EXIT_FAILED
+        if not check():
+            return EXIT_FAILED
+
+
+def stop(tasks: Sequence[Task], deadline: float = 3.0) -> None:
+    """Ask the tasks to stop and wait for them, together no longer than about the deadline in seconds."""
+    for task in tasks:
+        task.stopping.set()
+    for task in tasks:
+        task.join(deadline / len(tasks))
+        if task.is_alive():
+            LOG.warning("%s did not stop in time", task.name)
+
+
+class HttpServer:
+    """A WSGI application served by waitress; run() is the work of a task."""
+
+    def __init__(self, application: Any, host: str, port: int, threads: int) -> None:
+        self._sockets: dict[int, Any] = {}
+        try:
+            self._server = waitress.create_server(
+                application, map=self._sockets, host=host, port=port, threads=threads, ident=None
+            )
+        except OSError as error:
+            wasyncore.close_all(self._sockets)  # what it had opened before
+            raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+
+    def run(self, stopping: threading.Event) -> None:
+        """Serve until stopping is set; requests under way are given up then."""
+        while not stopping.is_set():
+            wasyncore.loop(timeout=TICK, use_poll=True, map=self._sockets, count=1)
+        self._server.task_dispatcher.shutdown(timeout=1)
+        wasyncore.close_all(self._sockets)

@@ -1,0 +1,245 @@
+"""A PDU that answers SNMP v1 and v2c, and v3 if it is given a user, as an Eaton ePDU G3 does.
+
+Under 1.3.6.1.4.1.534.6.6.7, with indexes of unit 0, inlet or outlet from 1, and phase 1:
+inlet (3.x) and outlets (6.x), active power W, apparent power VA, energy Wh (32 bits, then it starts again at zero),
+voltage mV, current mA, frequency in tenths of Hz. Of the system group what detection needs.
+Everything is computed from the load at the moment of the request. SET is refused.
+
+Source: EATON-EPDU-MIB. Unlike in real devices, where they differ by a little, the phase counts as the inlet does.
+"""
+
+import asyncio
+import os
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pysnmp.carrier.asyncio.dgram import udp
+from pysnmp.entity import config
+from pysnmp.entity.engine import SnmpEngine
+from pysnmp.entity.rfc3413 import cmdrsp
+from pysnmp.entity.rfc3413.context import SnmpContext
+from pysnmp.proto import rfc1902, rfc1905
+from pysnmp.smi import error as smi_error
+
+from kwapi.simulator.load import MICROJOULES_PER_WH, Circuit, Inlet
+
+Oid = tuple[int, ...]
+Answer = Callable[[], Any]  # gives a value of SNMP as it is now
+Binding = tuple[Any, Any]  # name and value, as pysnmp has them
+
+SYSTEM = (1, 3, 6, 1, 2, 1, 1)
+EPDU = (1, 3, 6, 1, 4, 1, 534, 6, 6, 7)
+SEQUENCE = b"\x30"
+RESPONDERS = (
+    cmdrsp.GetCommandResponder,
+    cmdrsp.NextCommandResponder,
+    cmdrsp.BulkCommandResponder,
+    cmdrsp.SetCommandResponder,
+)
+
+
+def rounded(value: int, unit: int) -> int:
+    """Return a positive value in whole units, halves upwards."""
+    return (value + unit // 2) // unit
+
+
+def volt_amperes(source: Circuit | Inlet) -> Any:
+    return rfc1902.Integer32(rounded(source.reading.microvolt_amperes, 1_000_000))
+
+
+def watts(source: Circuit | Inlet) -> Any:
+    return rfc1902.Integer32(rounded(source.reading.milliwatts, 1000))
+
+
+def watt_hours(source: Circuit | Inlet) -> Any:
+    return rfc1902.Unsigned32(source.microjoules // MICROJOULES_PER_WH % 2**32)
+
+
+def millivolts(source: Circuit | Inlet) -> Any:
+    return rfc1902.Integer32(source.reading.millivolts)
+
+
+def milliamps(source: Circuit | Inlet) -> Any:
+    return rfc1902.Integer32(source.reading.milliamps)
+
+
+def up_time(inlet: Inlet) -> Any:
+    return rfc1902.TimeTicks(inlet.milliseconds // 10 % 2**32)
+
+
+def decihertz(inlet: Inlet) -> Any:
+    return rfc1902.Integer32(rounded(inlet.millihertz, 100))
+
+
+def label(outlet: Circuit) -> Any:
+    return rfc1902.OctetString(outlet.name)
+
+
+OUTLET_COLUMNS: Sequence[tuple[Oid, Callable[[Circuit], Any]]] = (
+    ((6, 1, 1, 3), label),
+    ((6, 4, 1, 3), milliamps),
+    ((6, 5, 1, 2), volt_amperes),
+    ((6, 5, 1, 3), watts),
+    ((6, 5, 1, 4), watt_hours),
+)
+INLET_ROW: Sequence[tuple[Oid, Callable[[Inlet], Any]]] = (
+    ((3, 1, 1, 3, 0, 1), decihertz),
+    ((3, 2, 1, 3, 0, 1, 1), millivolts),
+    ((3, 3, 1, 4, 0, 1, 1), milliamps),
+    ((3, 4, 1, 3, 0, 1, 1), volt_amperes),
+    ((3, 4, 1, 4, 0, 1, 1), watts),
+    ((3, 4, 1, 5, 0, 1, 1), watt_hours),
+    ((3, 5, 1, 3, 0, 1), volt_amperes),
+    ((3, 5, 1, 4, 0, 1), watts),
+    ((3, 5, 1, 5, 0, 1), watt_hours),
+)
+
+
+def answers(inlet: Inlet, name: str) -> dict[Oid, Answer]:
+    """Return all that the PDU can be asked for."""
+    description = f"ePDU simulated by Kwapi, {len(inlet.outlets)} outlets"
+    table: dict[Oid, Answer] = {
+        (*SYSTEM, 1, 0): partial(rfc1902.OctetString, description),
+        (*SYSTEM, 2, 0): partial(rfc1902.ObjectIdentifier, EPDU),
+        (*SYSTEM, 3, 0): partial(up_time, inlet),
+        (*SYSTEM, 5, 0): partial(rfc1902.OctetString, name),
+    }
+    for oid, quantity in INLET_ROW:
+        table[(*EPDU, *oid)] = partial(quantity, inlet)
+    for number, outlet in enumerate(inlet.outlets, start=1):
+        for column, of_outlet in OUTLET_COLUMNS:
+            table[(*EPDU, *column, 0, number)] = partial(of_outlet, outlet)
+    return table
+
+
+class Instrumentation:
+    """What pysnmp's command responders ask: a sorted list of names, because an object of pysnmp per value is slow."""
+
+    def __init__(self, inlet: Inlet, table: dict[Oid, Answer], clock: Callable[[], float]) -> None:
+        self._inlet = inlet
+        self._clock = clock
+        self._start = clock()
+        self._oids = sorted(table)
+        self._names = [rfc1902.ObjectName(oid) for oid in self._oids]
+        self._answers = [table[oid] for oid in self._oids]
+
+    def advance(self) -> None:
+        """Let the PDU's time catch up with the clock."""
+        self._inlet.advance(int((self._clock() - self._start) * 1000))
+
+    def read_variables(self, *bindings: Binding, **context: Any) -> list[Binding]:
+        """Return the bindings of a GET with their values."""
+        self.advance()
+        return [self._read(name) for name, _ in bindings]
+
+    def read_next_variables(self, *bindings: Binding, **context: Any) -> list[Binding]:
+        """Return what follows each binding of a GETNEXT; a GETBULK comes as one call for each repetition."""
+        self.advance()
+        return [self._read_next(name) for name, _ in bindings]
+
+    def write_variables(self, *bindings: Binding, **context: Any) -> list[Binding]:
+        raise smi_error.NotWritableError(idx=0)
+
+    def _read(self, name: Any) -> Binding:
+        oid = tuple(name)
+        place = bisect_left(self._oids, oid)
+        if place == len(self._oids) or self._oids[place] != oid:
+            return name, rfc1905.noSuchInstance
+        return self._names[place], self._answers[place]()
+
+    def _read_next(self, name: Any) -> Binding:
+        place = bisect_right(self._oids, tuple(name))
+        if place == len(self._oids):
+            return name, rfc1905.endOfMibView
+        return self._names[place], self._answers[place]()
+
+
+class Port(udp.UdpTransport):  # type: ignore[misc]
+    """The UDP port of an agent."""
+
+    def datagram_received(self, datagram: bytes, sender: tuple[str, int]) -> None:
+        # What is no sequence is no SNMP message, and pysnmp raises TypeError for some of it. The rest goes to pysnmp
+        # at once; by its own way, through the event loop, it can arrive after the end, with an exception too.
+        if datagram[:1] == SEQUENCE:
+            self._callback_function(self, sender, datagram)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of SNMPv3 with SHA-256 and AES-128."""
+
+    name: str
+    auth_passphrase: str = field(repr=False)
+    priv_passphrase: str = field(repr=False)
+
+
+class Agent:
+    """A PDU on a UDP port, which answers while the event loop in which it was opened runs."""
+
+    def __init__(
+        self,
+        inlet: Inlet,
+        *,
+        name: str = "simulated-pdu",
+        community: str = "public",
+        user: User | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._instrumentation = Instrumentation(inlet, answers(inlet, name), clock)
+        self._community = community
+        self._user = user
+        self._engine: Any = None
+
+    async def open(self, address: str = "127.0.0.1", port: int = 0) -> int:
+        """Start to answer and return the port, of the system's choice if 0 was given; OSError if it is taken."""
+        self._engine = engine = new_engine()
+        config.add_v1_system(engine, "community", self._community)
+        if self._user:
+            config.add_v3_user(
+                engine,
+                self._user.name,
+                config.USM_AUTH_HMAC192_SHA256,
+                self._user.auth_passphrase,
+                config.USM_PRIV_CFB128_AES,
+                self._user.priv_passphrase,
+            )
+        context = SnmpContext(engine)
+        context.unregister_context_name(b"")  # pysnmp's own objects
+        context.register_context_name(b"", self._instrumentation)
+        for responder in RESPONDERS:
+            responder(engine, context)
+        listener = Port()
+        config.add_transport(engine, udp.DOMAIN_NAME, listener)
+        # Not by pysnmp's open_server_mode(), which hides a taken port in a task that nobody awaits.
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.create_datagram_endpoint(lambda: listener, local_addr=(address, port))
+        except OSError:
+            self.close()
+            raise
+        return int(transport.get_extra_info("sockname")[1])
+
+    def advance(self) -> None:
+        """Let the PDU's time catch up with the clock, so that a request after hours has not to wait for it."""
+        self._instrumentation.advance()
+
+    def close(self) -> None:
+        """Stop answering; the socket is closed when the event loop comes round."""
+        if self._engine is not None:
+            self._engine.close_dispatcher()
+            self._engine = None
+
+
+def new_engine() -> Any:
+    """Return an engine of pysnmp with an engine id of its own."""
+    engine = SnmpEngine()
+    # pysnmp makes the id of the process and an address in memory: two PDUs of one process can get the same one, and
+    # v3 clients then mix them up. Given as an argument, an id would be kept in files in /tmp.
+    (engine_id,) = engine.get_mib_builder().import_symbols("__SNMP-FRAMEWORK-MIB", "snmpEngineID")
+    engine_id.syntax = engine_id.syntax.clone(b"\x80\x00\x4f\xb8\x05" + os.urandom(12))
+    engine.snmpEngineID = engine_id.syntax
+    return engine

@@ -1,0 +1,90 @@
+import pytest
+
+from kwapi.config import Reader
+from kwapi.drivers import driver_names, find_driver
+from kwapi.drivers.dummy import Dummy
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import ConfigError
+
+
+def read(tmp_path, text):
+    path = tmp_path / "drivers.conf"
+    path.write_text(text)
+    reader = Reader("drivers", [path], {})
+    return reader, read_wattmeters(reader)
+
+
+def mistakes(tmp_path, text):
+    reader, _ = read(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        reader.finish()
+    return [mistake.replace(f"{tmp_path}/", "") for mistake in caught.value.mistakes]
+
+
+def test_a_section_is_a_wattmeter(tmp_path):
+    reader, wattmeters = read(
+        tmp_path, "[Lyon.meter 1]\ndriver = dummy\nprobes = a, , b\nload = steady\nwatts = 7\ninterval = 5\n"
+    )
+    reader.finish()
+    (wattmeter,) = wattmeters
+    assert (wattmeter.name, wattmeter.driver, wattmeter.interval) == ("Lyon.meter 1", Dummy, 5.0)
+    assert wattmeter.hang_timeout == 15.0
+    assert [(each.probe, each.watts) for each in wattmeter.new_driver(None).read()] == [("a", 7.0), ("b", 7.0)]
+
+
+def test_every_mistake_of_every_section_comes_at_once(tmp_path):
+    text = """\
+[one]
+driver = snmp
+probes = a, b
+[two]
+driver = dumy
+probes = c
+[three]
+driver = dummy
+probes = a, d
+wats = 5
+[four]
+driver = dummy
+probes = b, e/e, f, f
+[five]
+probes = g
+[six]
+driver = dummy
+interval = 0
+probes =
+[kwapi.seven]
+driver = dummy
+probes = h
+[eight]
+driver = dummy
+probes = i
+[nine]
+driver = dummy
+probes = i
+"""
+    found = mistakes(tmp_path, text)
+    expected = [
+        "drivers.conf:1: [one] host: is missing",
+        "drivers.conf:5: [two] driver: unknown driver 'dumy'",
+        "drivers.conf:9: [three] probes: 'a' is a probe of [one] already",
+        "drivers.conf:13: [four] probes: 'b' is a probe of [one] already",
+        "drivers.conf:10: [three] wats: unknown option; did you mean watts?",
+        "drivers.conf:13: [four] probes: 'e/e' contains '/'",
+        "drivers.conf:13: [four] probes: 'f' stands there twice",
+        "drivers.conf:14: [five] driver: is missing",
+        "drivers.conf:18: [six] interval: ",
+        "drivers.conf:19: [six] probes: is missing",
+        "drivers.conf:20: [kwapi.seven]: names that begin with kwapi.",
+        "drivers.conf:28: [nine] probes: 'i' is a probe of [eight] already",
+    ]
+    for line in expected:
+        assert [each for each in found if each.startswith(line)], (line, found)
+    assert len(found) == len(expected)
+
+
+def test_drivers_are_found_by_name():
+    assert {"dummy", "snmp"} <= set(driver_names())
+    assert find_driver("dummy") is Dummy
+    with pytest.raises(LookupError, match="there are dummy, snmp"):
+        find_driver("nothing")

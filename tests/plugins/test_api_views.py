@@ -1,0 +1,75 @@
+import pytest
+
+from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.views import create_app
+from tests.messages import message
+
+NAMES = ["taurus-1", "web 1.example.org", "Ünï-机", "50% [a]:b?#&"]
+
+
+@pytest.fixture
+def client():
+    collector = Collector()
+    collector.add(message(probes=NAMES, w=[1.5, 2.0, 3.0, 4.0], timestamp=1_800_000_000.25))
+    return create_app(collector).test_client()
+
+
+def test_the_version(client):
+    answer = client.get("/v1/")
+    assert answer.content_type == "application/json"
+    assert answer.json["version"]["id"] == "v1.0"
+    assert client.get("/").json["versions"][0]["id"] == "v1.0"
+
+
+def test_all_probes(client):
+    assert client.get("/v1/probe-ids/").json == {"probe_ids": NAMES}
+    probes = client.get("/v1/probes/").json["probes"]
+    assert list(probes) == NAMES
+    assert probes["taurus-1"] == {"timestamp": 1_800_000_000.25, "w": 1.5, "kwh": 0.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_probe(client, name):
+    from urllib.parse import quote
+
+    path = f"/v1/probes/{quote(name)}/"
+    assert set(client.get(path).json[name]) == {"timestamp", "w", "kwh"}
+    assert client.get(path + "kwh/").json == {name: {"kwh": 0.0}}
+    assert client.get(path.rstrip("/")).json == client.get(path).json
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/probes/nobody/", 404),
+        ("/v1/probes/nobody/w/", 404),
+        ("/v1/probes/taurus-1/colour/", 404),
+        ("/v1/nothing", 404),
+        ("/v3/", 404),
+        ("/v1/probes/a/b/c/", 404),
+        ("/v1/probes/%ff%fe/", 404),
+    ],
+)
+def test_a_bad_address_is_a_404_in_json(client, path, code):
+    answer = client.get(path)
+    assert (answer.status_code, answer.content_type) == (code, "application/json")
+    assert answer.json["error"]["code"] == code
+    assert answer.json["error"]["message"]
+
+
+def test_another_method_is_refused_in_json(client):
+    answer = client.post("/v1/probes/")
+    assert answer.status_code == 405
+    assert answer.json["error"]["code"] == 405
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_an_error_of_ours_shows_nothing_of_itself(caplog):
+    class Broken(Collector):
+        def readings(self):
+            raise ZeroDivisionError("a secret detail")
+
+    answer = create_app(Broken()).test_client().get("/v1/probes/")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "a secret detail" in caplog.text

@@ -1,0 +1,290 @@
+import json
+import logging
+import threading
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import rrdtool
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwapi.measurement import NAME_BYTES, probe_problem
+from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, update_arguments
+from kwapi.plugins.rrd.store import Store
+from tests.messages import message
+
+NOW = 1_800_000_000.0
+names = st.text(min_size=1, max_size=NAME_BYTES).filter(lambda name: probe_problem(name) is None)
+
+
+class Clock:
+    def __init__(self, now=NOW):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    return Store(tmp_path / "rrd", clock=clock)
+
+
+def add(store, timestamp, watts=100.0, probe="taurus-1", **fields):
+    store.add(message(probes=[probe], w=[watts], timestamp=timestamp, **fields))
+
+
+def fetch(store, probe="taurus-1", start=NOW - 20, end=NOW, resolution=1):
+    """Return {end of the row: watts} of the rows that are known."""
+    (first, _, step), _, rows = rrdtool.fetch(
+        str(store.path(probe)), "AVERAGE", "-r", str(resolution), "-s", str(int(start)), "-e", str(int(end))
+    )
+    times = range(int(first + step), int(first + step * (len(rows) + 1)), step)
+    return {time: row[0] for time, row in zip(times, rows, strict=True) if row[0] is not None}
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_a_file_has_the_archives_of_the_periods(store):
+    add(store, NOW)
+    store.flush()
+    layout = rrdtool.info(str(store.path("taurus-1")))
+    assert layout["step"] == 1
+    assert layout["ds[w].index"] == 0
+    assert layout["ds[w].type"] == "GAUGE"
+    assert layout["ds[w].minimal_heartbeat"] == 60
+    assert layout["ds[w].min"] is None and layout["ds[w].max"] is None
+    found = [(layout[f"rra[{n}].pdp_per_row"], layout[f"rra[{n}].rows"]) for n in range(len(ARCHIVES))]
+    assert found == [tuple(archive) for archive in ARCHIVES.values()]
+    assert {layout[f"rra[{n}].cf"] for n in range(len(ARCHIVES))} == {"AVERAGE"}
+
+
+def test_a_value_stands_for_the_second_before_it(store):
+    for offset, watts in enumerate([10.0, 20.0, 30.0]):
+        add(store, NOW - 3 + offset, watts)
+    store.flush()
+    assert fetch(store) == {NOW - 2: 20.0, NOW - 1: 30.0}
+
+
+def test_fractions_of_a_second_share_their_second(store):
+    for step, watts in enumerate([5.0, 10.0, 20.0, 30.0, 40.0]):
+        add(store, NOW - 10 + step / 4, watts, interval=0.25)
+    store.flush()
+    assert fetch(store) == {NOW - 9: 25.0}
+
+
+def test_neither_the_start_nor_the_end_of_a_gap_shows_as_a_dip(store):
+    for step in range(20):
+        add(store, NOW - 300.3 + step)
+        add(store, NOW - 20.3 + step)
+    store.flush()
+    rows = fetch(store, start=NOW - 290, end=NOW)
+    assert set(rows.values()) == {100.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments", "written"),
+    [
+        ([(100.0, 7.0)], ["100:U:0"], 100.0),
+        ([(100.4, 7.0), (101.4, 8.0)], ["101:U:0", "101.400:8.0:1"], 101.4),
+        ([(100.4, 7.0), (100.9, 8.0), (101.4, 9.0)], ["101:U:0", "101.400:9.0:1"], 101.4),
+        ([(30.0, 7.0), (95.0, 8.0)], ["30.000:7.0:1", "95:U:0"], 95.0),
+        ([(20.0, 7.0)], [], 20.0),
+    ],
+)
+def test_how_values_are_written_after_second_20(values, arguments, written):
+    assert update_arguments(values, 20.0, 60) == (arguments, written)
+
+
+def test_the_heartbeat_follows_the_wattmeter(store):
+    def heartbeat():
+        return rrdtool.info(str(store.path("taurus-1")))["ds[w].minimal_heartbeat"]
+
+    add(store, NOW - 900)
+    store.flush()
+    for timestamp in (NOW - 800, NOW - 700, NOW - 600):
+        add(store, timestamp, 50.0, interval=100.1)
+    store.flush()
+    assert heartbeat() == 251
+    assert fetch(store, start=NOW - 650, end=NOW - 600, resolution=10)[NOW - 610] == 50.0
+    add(store, NOW - 599, interval=1.0)
+    store.flush()
+    assert heartbeat() == 60
+
+
+def test_unknown_old_and_future_values_are_left_out(store):
+    add(store, NOW)
+    add(store, NOW + 1, None)
+    add(store, NOW, 200.0)
+    add(store, NOW - 5, 200.0)
+    add(store, NOW + 3600, 200.0)
+    assert (store.dropped, store.probes()[0].watts) == (3, 100.0)
+    store.add(message(probes=["meter"], kwh=[1.0]))
+    assert [probe.name for probe in store.probes()] == ["taurus-1"]
+
+
+def test_nothing_is_written_before_a_flush(store):
+    add(store, NOW)
+    assert list(store.directory.iterdir()) == []
+    store.flush(["taurus-1"])
+    assert [path.name for path in store.directory.iterdir()] == ["taurus-1.rrd"]
+    store.flush()
+    assert store.directory.joinpath("probes.json").exists()
+
+
+def test_a_restart_keeps_the_probes_and_what_counts(tmp_path, clock):
+    store = Store(tmp_path, clock=clock)
+    for timestamp in (NOW - 2.5, NOW - 1.5):
+        store.add(message(probes=["o-10", "o-9"], w=[40.0, 50.0], level=["outlet"] * 2, timestamp=timestamp))
+        store.add(message("rack", probes=["in", "out"], w=[90.0, 80.0], level=["inlet", "outlet"], timestamp=timestamp))
+    store.flush()
+    before = store.probes()
+    assert [probe.name for probe in before if probe.counted] == ["in", "o-9", "o-10"]
+
+    again = Store(tmp_path, clock=clock)
+    after = again.probes()
+    assert [(p.name, p.number, p.wattmeter, p.level, p.interval, p.watts, p.counted, p.stale) for p in after] == [
+        (p.name, p.number, p.wattmeter, p.level, p.interval, p.watts, p.counted, p.stale) for p in before
+    ]
+    add(again, NOW - 0.5, 60.0, "o-9", level=["outlet"])
+    again.flush()
+    assert fetch(again, "o-9")[NOW - 1] == pytest.approx((50 + 60) / 2)
+
+
+def test_a_removed_file_is_a_removed_probe(tmp_path, clock):
+    store = Store(tmp_path, clock=clock)
+    add(store, NOW)
+    store.flush()
+    store.path("taurus-1").unlink()
+    assert Store(tmp_path, clock=clock).probes() == []
+
+
+def test_the_list_is_written_only_when_it_changes(store):
+    path = store.directory / "probes.json"
+    add(store, NOW - 2)
+    store.flush()
+    first = path.stat().st_ino, path.stat().st_mtime_ns
+    add(store, NOW - 1)
+    store.flush()
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == first
+    add(store, NOW, interval=5.0)
+    store.flush()
+    assert json.loads(path.read_text())["taurus-1"]["interval"] == 5.0
+
+
+def test_a_damaged_list_is_reported_and_made_anew(tmp_path, clock, caplog):
+    (tmp_path / "probes.json").write_text('{"taurus-1": ')
+    store = Store(tmp_path, clock=clock)
+    assert "probes.json is damaged" in warnings(caplog)[0]
+    add(store, NOW)
+    store.flush()
+    assert [probe.name for probe in Store(tmp_path, clock=clock).probes()] == ["taurus-1"]
+
+
+def test_a_probe_is_stale_after_three_intervals_and_ten_seconds(store, clock):
+    add(store, NOW, probe="quick", interval=1.0)
+    add(store, NOW, probe="slow", interval=60.0)
+    for later, stale in ((10, []), (11, ["quick"]), (180, ["quick"]), (181, ["quick", "slow"])):
+        clock.now = NOW + later
+        assert [probe.name for probe in store.probes() if probe.stale] == stale
+
+
+def test_the_first_wattmeter_keeps_a_probe_until_it_was_stale_for_long(store, clock, caplog):
+    add(store, NOW - 1000, 1.0)
+    for offset in (-999, -998):
+        add(store, NOW + offset, 2.0, wattmeter="other")
+    assert (store.conflicts, store.probes()[0].watts) == (2, 1.0)
+    assert len(warnings(caplog)) == 1 and "listed by other too" in warnings(caplog)[0]
+    add(store, NOW - 600, 2.0, wattmeter="other")
+    assert (store.probes()[0].wattmeter, store.probes()[0].watts) == ("other", 2.0)
+
+
+def test_a_disk_error_is_logged_once_spares_the_others_and_heals(store, caplog):
+    obstacle = store.path("broken")
+    obstacle.mkdir()
+    for step in range(4):
+        add(store, NOW - 9 + step, probe="broken")
+        add(store, NOW - 9 + step, probe="sound")
+        store.flush()
+    assert len(warnings(caplog)) == 1 and str(obstacle) in warnings(caplog)[0]
+    assert {probe.name: probe.broken for probe in store.probes()} == {"broken": True, "sound": False}
+    assert len(fetch(store, "sound")) == 3
+    obstacle.rmdir()
+    with caplog.at_level(logging.INFO):
+        for step in range(4):
+            add(store, NOW - 5 + step, probe="broken")
+            store.flush()
+    assert "written again" in caplog.text
+    assert not any(probe.broken for probe in store.probes())
+    assert len(fetch(store, "broken")) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not an RRD file", None])
+def test_a_file_that_is_none_of_ours_is_reported_and_kept(tmp_path, clock, caplog, content):
+    store = Store(tmp_path, clock=clock)
+    add(store, NOW - 1)
+    store.flush()
+    path = store.path("taurus-1")
+    path.write_bytes(path.read_bytes()[:9000] if content is None else content)
+    kept = path.read_bytes()
+    again = Store(tmp_path, clock=clock)
+    add(again, NOW)
+    again.flush()
+    assert path.read_bytes() == kept
+    assert [probe.broken for probe in again.probes()] == [True]
+    assert not again.readable("taurus-1")
+    assert len(warnings(caplog)) == 1 and str(path) in warnings(caplog)[0]
+
+
+def test_an_unwritable_list_is_reported_once_and_heals(store, caplog):
+    obstacle = store.directory / "probes.new"
+    obstacle.mkdir()
+    add(store, NOW)
+    store.flush()
+    store.flush()
+    assert len(warnings(caplog)) == 1
+    obstacle.rmdir()
+    store.flush()
+    assert store.directory.joinpath("probes.json").exists()
+
+
+@given(names)
+def test_a_name_survives_its_file_name(name):
+    file = file_name(name)
+    assert unquote(file.removesuffix(".rrd")) == name
+    assert len(file.encode()) <= 253 and "/" not in file
+
+
+def test_the_longest_name_can_be_a_file(tmp_path):
+    path: Path = tmp_path / file_name("\N{ELECTRIC PLUG}" * 20 + "@export")
+    create(path, 60, NOW)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_added_while_others_flush_is_all_written(store):
+    done = threading.Event()
+
+    def flush_for_graphs():
+        while not done.is_set():
+            if store.probes():
+                store.flush(["taurus-1"])
+
+    others = [threading.Thread(target=flush_for_graphs) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    for step in range(200):
+        add(store, NOW - 200 + step, float(step))
+    done.set()
+    for thread in others:
+        thread.join()
+    store.run(done)
+    rows = fetch(store, start=NOW - 250, end=NOW)
+    assert rows == {NOW - 200 + step: float(step) for step in range(1, 200)}

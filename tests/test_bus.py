@@ -1,0 +1,249 @@
+import socket
+import threading
+import time
+
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwapi.bus import MAX_BOOTS, Gate, Proxy, Publisher, Subscriber
+from kwapi.errors import BadMessage, ConfigError
+from kwapi.measurement import Measurement, encode
+from kwapi.signing import KeyRing, key_from, sign
+from tests.messages import KEY, frame, message
+from tests.waiting import eventually
+
+NOW = 1_800_000_000.0
+
+
+def gate(**limits):
+    return Gate(KeyRing([KEY]), clock=lambda: NOW, **limits)
+
+
+def fresh(**fields):
+    return frame(**{"timestamp": NOW, **fields})
+
+
+def taken(doorman, *frames):
+    return [doorman.take(each) is not None for each in frames]
+
+
+def test_a_signed_message_is_taken_once():
+    doorman = gate()
+    assert taken(doorman, fresh(seq=1), fresh(seq=1), fresh(seq=2)) == [True, False, True]
+    assert doorman.rejected == {"seen before": 1}
+    assert (doorman.accepted, doorman.lost) == (2, 0)
+
+
+def test_holes_are_counted_as_lost():
+    doorman = gate()
+    taken(doorman, fresh(seq=5), fresh(seq=9), fresh(seq=8), fresh(seq=10), fresh(wattmeter="other", seq=3))
+    assert doorman.lost == 3
+    assert doorman.rejected == {"seen before": 1}
+
+
+def test_an_unknown_boot_must_be_recent():
+    doorman = gate(max_age=600, max_skew=60)
+    old, future = fresh(timestamp=NOW - 601), fresh(timestamp=NOW + 61)
+    assert taken(doorman, old, future) == [False, False]
+    assert doorman.rejected == {"too old": 1, "from the future": 1}
+
+
+def test_a_known_boot_is_believed_whatever_its_clock_says():
+    doorman = gate()
+    assert taken(doorman, fresh(seq=1), fresh(seq=2, timestamp=NOW - 7200), fresh(seq=3, timestamp=NOW + 7200)) == [
+        True,
+        True,
+        True,
+    ]
+    assert doorman.skew == {"lyon.pdu1": -7200}
+
+
+def test_boots_are_remembered_and_their_number_is_bounded():
+    doorman = gate()
+    assert all(taken(doorman, *(fresh(boot=boot, seq=7) for boot in range(MAX_BOOTS))))
+    assert not any(taken(doorman, *(fresh(boot=boot, seq=7) for boot in range(MAX_BOOTS))))
+    assert taken(doorman, fresh(boot=99, seq=0)) == [True]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"", "wrong size"),
+        (b"lyon.pdu1.\0", "wrong size"),
+        (bytes(2 << 20), "wrong size"),
+        (frame(key=key_from(b"the key of somebody else, 32 byte"), timestamp=NOW), "unknown key"),
+        (fresh()[:-1] + bytes([fresh()[-1] ^ 1]), "bad signature"),
+        (fresh()[:-5], "bad signature"),
+        (fresh().replace(b"lyon.pdu1.", b"lyon.pdu2.", 1), "bad signature"),
+        (sign(KEY, b"lyon.pdu2.", encode(message(timestamp=NOW))), "wrong topic"),
+        (sign(KEY, b"lyon.pdu1.", b"not a payload"), "malformed"),
+        (fresh(wattmeter="a/b"), "malformed"),
+        (fresh(probes=["a/b"]), "malformed"),
+        (fresh(w=[float("nan")]), "malformed"),
+    ],
+)
+def test_everything_else_is_dropped_and_counted_by_reason(bad, reason):
+    doorman = gate()
+    assert doorman.take(bad) is None
+    assert doorman.rejected == {reason: 1}
+    assert doorman.accepted == 0
+    assert taken(doorman, fresh()) == [True]  # and changes nothing
+
+
+@given(st.binary(max_size=400))
+def test_random_bytes_never_raise(junk):
+    doorman = gate()
+    assert doorman.take(junk) is None
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
+def test_a_message_with_other_bytes_in_it_is_dropped(position, junk):
+    genuine = fresh()
+    position %= len(genuine)
+    forged = genuine[:position] + junk + genuine[position + len(junk) :]
+    doorman = gate()
+    assert (doorman.take(forged) is None) or forged == genuine
+
+
+def test_the_topics_of_kwapi_itself_are_passed_over():
+    doorman = gate()
+    assert doorman.take(sign(KEY, b"kwapi.health.lyon.pdu1.", b"x")) is None
+    assert not doorman.rejected
+
+
+def free_endpoint():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Listener:
+    """A subscriber in a thread of its own."""
+
+    def __init__(self, endpoint, *wattmeters):
+        self.received = []
+        self.gate = Gate(KeyRing([KEY]))
+        self.stop = threading.Event()
+        subscriber = Subscriber([endpoint], wattmeters or [""], self.gate)
+        self.thread = threading.Thread(target=subscriber.run, args=(self.stop, self.received.append))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(5)
+        assert not self.thread.is_alive()
+
+
+def publish_until(sender, arrived):
+    def once():
+        sender.publish([Measurement("taurus-1", watts=118.0)], time.time(), time.monotonic())
+        return arrived()
+
+    eventually(once)
+
+
+def test_what_is_published_arrives_in_order():
+    endpoint = free_endpoint()
+    publisher = Publisher(endpoint, KEY)
+    with Listener(endpoint) as listener:
+        publish_until(publisher.sender("lyon.pdu1", 1.0), lambda: len(listener.received) > 5)
+    publisher.close()
+    first = listener.received[0]
+    assert (first.wattmeter, first.probes, first.w, first.boot) == ("lyon.pdu1", ["taurus-1"], [118.0], publisher.boot)
+    assert [each.seq for each in listener.received] == [first.seq + i for i in range(len(listener.received))]
+    assert listener.gate.lost == 0
+
+
+def test_a_subscription_takes_whole_parts_of_names():
+    endpoint = free_endpoint()
+    publisher = Publisher(endpoint, KEY)
+    names = ("lyon.pdu1", "lyon.pdu10", "lyonel.pdu1", "paris.pdu1")
+    senders = [publisher.sender(name, 1.0) for name in names]
+    with Listener(endpoint, "lyon") as lyon, Listener(endpoint, "lyon.pdu1", "paris") as some:
+
+        def once():
+            for sender in senders:
+                sender.publish([Measurement(sender.wattmeter, watts=1.0)], time.time(), time.monotonic())
+            return len(lyon.received) > 3 and len(some.received) > 3
+
+        eventually(once)
+    publisher.close()
+    assert {each.wattmeter for each in lyon.received} == {"lyon.pdu1", "lyon.pdu10"}
+    assert {each.wattmeter for each in some.received} == {"lyon.pdu1", "paris.pdu1"}
+
+
+def test_a_revoked_sender_sends_nothing_and_the_numbers_go_on():
+    endpoint = free_endpoint()
+    publisher = Publisher(endpoint, KEY)
+    hung, fresh_one = publisher.sender("lyon.pdu1", 1.0), publisher.sender("lyon.pdu1", 1.0)
+    assert hung.publish([Measurement("a", watts=1.0)], time.time(), 0.0)
+    hung.revoke()
+    assert not hung.publish([Measurement("late", watts=1.0)], time.time(), 0.0)
+    with Listener(endpoint) as listener:
+        publish_until(fresh_one, lambda: listener.received)
+    publisher.close()
+    assert "late" not in {probe for each in listener.received for probe in each.probes}
+    assert listener.received[0].seq >= 1
+    assert not fresh_one.publish([Measurement("a", watts=1.0)], time.time(), 0.0)
+
+
+def test_a_driver_that_gives_nonsense_is_our_bug():
+    publisher = Publisher(free_endpoint(), KEY)
+    with pytest.raises(BadMessage):
+        publisher.sender("lyon.pdu1", 1.0).publish([Measurement("a", watts=float("nan"))], time.time(), 0.0)
+    publisher.close()
+
+
+def test_a_forwarder_passes_messages_down_and_subscriptions_up():
+    upstream, downstream = free_endpoint(), free_endpoint()
+    publisher = Publisher(upstream, KEY)
+    proxy, bound = Proxy([upstream], downstream), threading.Event()
+    thread = threading.Thread(target=proxy.run, args=(bound.set,))
+    thread.start()
+    assert bound.wait(5)
+    with Listener(downstream, "lyon") as first, Listener(downstream, "lyon") as second:
+        publish_until(publisher.sender("lyon.pdu1", 1.0), lambda: first.received and second.received)
+    proxy.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+    publisher.close()
+
+
+def test_what_three_watch_is_asked_for_once_and_what_nobody_watches_not_at_all():
+    upstream, downstream = free_endpoint(), free_endpoint()
+    context = zmq.Context()
+    publisher = context.socket(zmq.XPUB)
+    publisher.bind(upstream)
+    proxy, bound = Proxy([upstream], downstream), threading.Event()
+    thread = threading.Thread(target=proxy.run, args=(bound.set,))
+    thread.start()
+    assert bound.wait(5)
+    with Listener(downstream, "lyon"), Listener(downstream, "lyon"):
+        assert publisher.poll(10_000)
+        assert publisher.recv() == b"\x01lyon."
+        with Listener(downstream, "lyon"), Listener(downstream, "paris"):
+            assert publisher.poll(10_000)
+            assert publisher.recv() == b"\x01paris."
+        assert publisher.poll(10_000)
+        assert publisher.recv() == b"\x00paris."
+    assert publisher.poll(10_000)
+    assert publisher.recv() == b"\x00lyon."
+    proxy.stop()
+    thread.join(5)
+    publisher.close(linger=0)
+    context.term()
+
+
+def test_an_endpoint_in_use_is_named():
+    endpoint = free_endpoint()
+    publisher = Publisher(endpoint, KEY)
+    with pytest.raises(ConfigError, match=endpoint):
+        Publisher(endpoint, KEY)
+    publisher.close()
+    with pytest.raises(ConfigError, match="nonsense"):
+        Publisher("nonsense", KEY)

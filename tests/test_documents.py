@@ -1,0 +1,48 @@
+"""What the documents show is tried."""
+
+import re
+
+import pytest
+
+from kwapi.config import Reader
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import DeviceError
+from tests.test_layers import ROOT
+
+
+def code_blocks(document, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
+
+
+def test_the_driver_of_contributing_works(tmp_path):
+    namespace = {}
+    exec(code_blocks("CONTRIBUTING.md", "python")[0], namespace)  # noqa: S102 -- our own document
+    path = tmp_path / "watts"
+    driver = namespace["Text"]("meter", {"path": str(path), "probes": ["a", "", "c"], "interval": 1.0})
+    path.write_text("1.5\n2\n3\n")
+    driver.open()
+    assert [(each.probe, each.watts) for each in driver.read()] == [("a", 1.5), ("c", 3.0)]
+    path.write_text("much\n")
+    with pytest.raises(DeviceError):
+        driver.read()
+    driver.close()
+
+
+def test_the_wattmeter_of_the_readme_is_sound(tmp_path):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = re.search(r"^    \[lyon\.pdu1\]\n(?:    .*\n)+", readme, re.MULTILINE)
+    path = tmp_path / "drivers.conf"
+    path.write_text(section.group().replace("    ", ""))
+    reader = Reader("drivers", [path])
+    (wattmeter,) = read_wattmeters(reader)
+    reader.finish()
+    assert wattmeter.new_driver(None).probe_names() == ["taurus-1", "taurus-2", "taurus-4", "rack7"]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *(f"docs/adr/{i:04}" for i in (1, 2))])
+def test_links_lead_somewhere(document):
+    path = ROOT / document
+    if not path.exists():
+        (path,) = (ROOT / "docs" / "adr").glob(f"{path.name}*")
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text("utf-8")):
+        assert target.startswith("http") or (path.parent / target).exists(), target

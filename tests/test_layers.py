@@ -1,0 +1,83 @@
+"""A module imports only from lines above its own: the design in DESIGN's words, read from the imports."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (  # each line may import from the lines above it
+    ("kwapi.errors",),
+    ("kwapi.measurement",),
+    ("kwapi.energy",),
+    ("kwapi.signing",),
+    ("kwapi.bus",),
+    ("kwapi.config",),
+    ("kwapi.service",),
+    ("kwapi.drivers.base",),
+    ("kwapi.drivers",),
+    ("kwapi.drivers.snmp_client",),
+    ("kwapi.drivers.snmp_pysnmp", "kwapi.drivers.profile"),
+    ("kwapi.drivers.snmp_rows",),
+    ("kwapi.drivers.dummy", "kwapi.drivers.snmp"),
+    ("kwapi.drivers.wattmeter",),
+    ("kwapi.drivers.manager",),
+    ("kwapi.forwarder",),
+    ("kwapi.plugins.rrd.archive", "kwapi.plugins.rrd.figures"),
+    ("kwapi.plugins.api.collector", "kwapi.plugins.rrd.store"),
+    ("kwapi.plugins.rrd.graph",),
+    ("kwapi.plugins.api.views", "kwapi.plugins.rrd.views"),
+    ("kwapi.plugins.api.app", "kwapi.plugins.rrd.app"),
+    ("kwapi.simulator.load",),
+    ("kwapi.simulator.snmp_pdu",),
+    ("kwapi.simulator.app",),
+    ("kwapi.simulator.__main__",),
+    ("kwapi.cli.run", "kwapi.cli.samples"),
+)
+HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
+EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator", "kwapi.cli"}
+EMPTY |= {"kwapi.drivers.profiles"}
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in (ROOT / "kwapi").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imports(path: Path, known: set[str]) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= below & known or {str(node.module)}
+    return found & known
+
+
+def test_every_module_has_its_place():
+    assert set(modules()) == set(HEIGHT) | EMPTY
+
+
+def test_modules_import_from_above_only():
+    everything = modules()
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in everything.items()
+        for other in imports(path, set(everything))
+        if other not in EMPTY and HEIGHT.get(other, 0) >= HEIGHT.get(name, 0)
+    ]
+    assert wrong == []
+
+
+def test_only_the_bus_speaks_zeromq():
+    assert [name for name, path in modules().items() if "import zmq" in path.read_text()] == ["kwapi.bus"]
+
+
+def test_a_plugin_never_imports_another():
+    for name, path in modules().items():
+        if name.startswith("kwapi.plugins."):
+            own = ".".join(name.split(".")[:3])
+            strangers = {other for other in imports(path, set(modules())) if other.startswith("kwapi.plugins.")}
+            assert all(other.startswith(own) for other in strangers)

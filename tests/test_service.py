@@ -1,0 +1,97 @@
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from kwapi import service
+from kwapi.errors import ConfigError, DeviceError
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def blocked_signals():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    service.block_signals()
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_every_mistake_is_printed_and_the_status_is_2(capsys):
+    assert service.refuse(ConfigError("a.conf:1: one", "a.conf:2: two")) == 2
+    assert capsys.readouterr().err == "a.conf:1: one\na.conf:2: two\n"
+
+
+def test_a_signal_stops_the_daemon_with_status_0(blocked_signals):
+    task = service.Task("forever", lambda stopping: stopping.wait())
+    task.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert service.wait([task]) == 0
+    service.stop([task])
+    assert not task.is_alive()
+
+
+@pytest.mark.parametrize("error", [DeviceError("gone"), ZeroDivisionError()])
+def test_the_end_of_a_task_ends_the_daemon_with_status_1(blocked_signals, caplog, error):
+    def fail(_):
+        raise error
+
+    task = service.Task("bus", fail)
+    task.start()
+    assert service.wait([task]) == 1
+    assert "since bus ended" in caplog.text
+
+
+def test_a_check_that_says_no_ends_the_daemon(blocked_signals):
+    assert service.wait([], check=lambda: False) == 1
+
+
+def test_systemd_is_told(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        service.notify("READY=1")
+        assert systemd.recv(100) == b"READY=1"
+    service.notify("STOPPING=1")  # nobody listens any more: a warning, no error
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    service.notify("READY=1")
+
+
+def answer(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+def test_http_is_served_until_stopped():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = service.HttpServer(answer, "127.0.0.1", port, threads=2)
+    with pytest.raises(ConfigError, match=f"port {port}"):
+        service.HttpServer(answer, "127.0.0.1", port, threads=2)
+    task = service.Task("http", server.run)
+    task.start()
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        page = b""
+        while part := client.recv(1000):
+            page += part
+    assert page.endswith(b"hello")
+    service.stop([task])
+    eventually(lambda: not task.is_alive())
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+def test_a_task_that_does_not_stop_is_left_behind(caplog):
+    hold = threading.Event()
+    task = service.Task("stubborn", lambda _: hold.wait())
+    task.start()
+    started = time.monotonic()
+    service.stop([task], deadline=0.05)
+    assert time.monotonic() - started < 5
+    assert "stubborn did not stop in time" in caplog.text
+    hold.set()
