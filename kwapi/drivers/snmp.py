@@ -53,7 +53,7 @@ class Snmp(Driver):
         cfg.IntOpt("retries", default=2, min=0, max=5, help="How often to ask again when no answer came."),
         cfg.FloatOpt(
             "slow_interval",
-            default=60.0,
+            default=10.0,
             min=0.0,
             help="Seconds between readings of the columns that change slowly, such as energy registers. Power is read "
             "at each poll.",

@@ -73,7 +73,7 @@ def section_of(name: str, port: int, rows: list[Row], outlets: int) -> str:
     names += [f"{probe_name(name, row)}@{row.level}.{row.index}" for row in rows if row.level != "outlet"]
     return (
         f"[{name}]\ndriver = snmp\nhost = 127.0.0.1\nport = {port}\ncommunity = {name}\ntimeout = 5\n"
-        f"probes = {', '.join(names)}\n"
+        f"slow_interval = 1\nprobes = {', '.join(names)}\n"
     )
 
 
