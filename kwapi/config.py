@@ -10,7 +10,7 @@ import argparse
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +121,9 @@ WATTMETER = (
         help="Seconds after which a poll that has not ended is given up; three intervals, and at least 10, by default.",
     ),
 )
+
+
+Problems = Callable[[cfg.ConfigOpts], Iterable[tuple[str, str]]]
 
 
 class Arguments(NamedTuple):
@@ -264,11 +267,22 @@ class _Places(iniparser.BaseParser):
         """Everything was noted at the key's own line."""
 
 
-def load(daemon: str, files: Sequence[Path]) -> cfg.ConfigOpts:
-    """Return the configuration of a daemon that has no sections of its own; raise ConfigError with every mistake."""
+def no_problems(conf: cfg.ConfigOpts) -> Iterable[tuple[str, str]]:
+    """Find nothing wrong."""
+    return ()
+
+
+def load(daemon: str, files: Sequence[Path], problems: Problems = no_problems) -> cfg.ConfigOpts:
+    """Return the configuration of a daemon that has no sections of its own; raise ConfigError with every mistake.
+
+    problems(conf) gives (option, what is wrong) for each mistake that the options' own types cannot see.
+    """
     reader = Reader(daemon, files)
     for section in reader.sections:
         reader.mistake(section, "", f"unknown section; kwapi-{daemon} has [{DEFAULT}] only")
+    if not reader.mistakes:
+        for key, problem in problems(reader.conf):
+            reader.mistake(DEFAULT, key, problem)
     return reader.finish()
 
 

@@ -92,6 +92,17 @@ def wait(tasks: Sequence[Task], check: Callable[[], bool] = lambda: True) -> int
             return EXIT_FAILED
 
 
+def run(tasks: Sequence[Task]) -> int:
+    """Start the tasks, say that the daemon is ready, and stop them when wait() ends; return its status."""
+    for task in tasks:
+        task.start()
+    notify("READY=1")
+    status = wait(tasks)
+    notify("STOPPING=1")
+    stop(tasks)
+    return status
+
+
 def stop(tasks: Sequence[Task], deadline: float = 3.0) -> None:
     """Ask the tasks to stop and wait for them, together no longer than about the deadline in seconds."""
     for task in tasks:

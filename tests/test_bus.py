@@ -159,6 +159,32 @@ def test_what_is_published_arrives_in_order():
     assert listener.gate.lost == 0
 
 
+def test_whatever_an_intruder_sends_only_what_is_signed_and_new_is_heard():
+    endpoint, context = free_endpoint(), zmq.Context()
+    intruder = context.socket(zmq.PUB)
+    intruder.bind(endpoint)
+    forged = frame(key=key_from(b"the key of somebody else, 32 byte"), probes=["forged"])
+    genuine, second = frame(seq=1, probes=["genuine"]), frame(seq=2, probes=["genuine"])
+    old = frame(boot=7, timestamp=time.time() - 7200, probes=["old"])
+    with Listener(endpoint) as listener:
+
+        def once():
+            for junk in (forged, genuine, genuine, second[:-9], old, b"", b"\0", bytes(range(256))):
+                intruder.send(junk)
+            intruder.send_multipart([b"lyon.pdu1.", b"parts"])
+            return {"unknown key", "seen before", "bad signature", "too old", "wrong size"} <= set(
+                listener.gate.rejected
+            )
+
+        eventually(once)
+        intruder.send(second)
+        eventually(lambda: len(listener.received) == 2)
+    assert [each.probes for each in listener.received] == [["genuine"], ["genuine"]]
+    assert listener.gate.accepted == 2
+    intruder.close(linger=0)
+    context.term()
+
+
 def test_a_subscription_takes_whole_parts_of_names():
     endpoint = free_endpoint()
     publisher = Publisher(endpoint, KEY)

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kwapi import service
-from kwapi.config import Reader, load
+from kwapi.config import Reader, load, no_problems
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
+from kwapi.plugins.api.app import access_problems
 
 DAEMONS = ("kwapi-drivers", "kwapi-forwarder", "kwapi-api", "kwapi-rrd")  # kwapi-drivers first: it makes the key
 START_DEADLINE = 20.0  # seconds for a daemon to be ready
@@ -96,14 +97,19 @@ def read_addresses(config_dir: Path) -> list[str]:
         reader.finish()
     except ConfigError as error:
         mistakes += error.mistakes
-    for daemon, path in (("forwarder", ""), ("api", "/v1/probes/"), ("rrd", "/")):
+    for daemon, path, problems in (
+        ("forwarder", "", no_problems),
+        ("api", "/v1/probes/", access_problems),
+        ("rrd", "/", no_problems),
+    ):
         try:
-            conf = load(daemon, [config_dir / f"{daemon}.conf"])
+            conf = load(daemon, [config_dir / f"{daemon}.conf"], problems)
         except ConfigError as error:
             mistakes += error.mistakes
             continue
         if path:
-            addresses.append(f"http://{conf.host}:{conf.port}{path}")
+            host = f"[{conf.host}]" if ":" in conf.host else conf.host
+            addresses.append(f"http://{host}:{conf.port}{path}")
     if mistakes:
         raise ConfigError(*mistakes)
     return addresses

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.integration.daemons import free_port
+
 START_LIMIT = 60.0  # seconds; indexing a recording of 8,000 rows takes one
 
 
 @contextmanager
 def serve_recordings(data_dir: Path, work_dir: Path) -> Iterator[int]:
     """Serve the recordings in ``data_dir`` and yield the UDP port on 127.0.0.1; indexes and log go to ``work_dir``."""
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     command = [
         str(Path(sys.executable).with_name("snmpsim-command-responder")),
         f"--data-dir={data_dir}",
@@ -51,10 +53,3 @@ def _wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"snmpsim did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """Return a UDP port that nobody uses at the moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

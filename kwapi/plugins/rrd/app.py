@@ -3,15 +3,13 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from kwapi import service
-from kwapi.bus import Gate, Subscriber
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
-from kwapi.signing import KeyRing, read_key
+from kwapi.plugins.subscription import subscriber_of
 
 LOG = logging.getLogger(__name__)
 
@@ -33,23 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
-        gate = Gate(KeyRing([read_key(Path(conf.signing_key_file))]), max_age=conf.max_age, max_skew=conf.max_skew)
+        subscriber = subscriber_of(conf)
         store = open_store(conf.rrd_dir, conf.max_gap, conf.cleaning_interval)
         pages = create_app(store, price=conf.kwh_price, currency=conf.currency, title=conf.title)
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)
-    subscriber = Subscriber(conf.probes_endpoint, conf.wattmeters, gate)
-    tasks = [
-        service.Task("bus", partial(subscriber.run, add=store.add)),
-        service.Task("http", server.run),
-        service.Task("store", store.run),  # last, so that it writes what the bus still brought
-    ]
-    for task in tasks:
-        task.start()
     LOG.info("showing graphs on http://%s:%d/", conf.host, conf.port)
-    service.notify("READY=1")
-    status = service.wait(tasks)
-    service.notify("STOPPING=1")
-    service.stop(tasks)
-    return status
+    return service.run(
+        [
+            service.Task("bus", partial(subscriber.run, add=store.add)),
+            service.Task("http", server.run),
+            service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought
+        ]
+    )
