@@ -1,0 +1,119 @@
+"""What bin/run starts once the environment is there: all daemons on one machine, until Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.daemons import DAEMONS, Site
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+DUMMY = "[lab.meter]\ndriver = dummy\nprobes = a\n"
+
+
+class Run:
+    """``kwapi.cli.run`` as a process; ended with all it started."""
+
+    def __init__(self, directory):
+        with (directory / "run.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kwapi.cli.run", "--config-dir", str(directory)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pid in self.children().values():
+            os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def children(self):
+        """Return the pids of the daemons that run, by name."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            try:
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            except (OSError, ValueError):
+                continue
+            if parent == str(self.process.pid) and (name := name_of(words)):
+                found[name] = int(folder.name)
+        return found
+
+
+def name_of(words):
+    return next((name for name in DAEMONS for word in words if word.endswith(f"/kwapi-{name}")), None)
+
+
+def is_gone(pid):
+    return not Path(f"/proc/{pid}/cmdline").exists() or Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+
+
+def start(tmp_path):
+    site = Site(tmp_path, DUMMY)
+    run = Run(tmp_path)
+    eventually(lambda: "a" in site.probes() or run.process.poll() is not None)
+    assert run.process.poll() is None, (tmp_path / "run.log").read_text()
+    return site, run
+
+
+def test_ctrl_c_stops_everything_and_leaves_nothing(tmp_path):
+    site, run = start(tmp_path)
+    with run:
+        eventually(lambda: len(run.children()) == len(DAEMONS))
+        pids = run.children().values()
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(5) == 0
+        assert all(map(is_gone, pids))
+        printed = run.process.stdout.read()
+        assert f"http://127.0.0.1:{site.api_port}/v1/probes/\n" in printed
+        assert f"http://127.0.0.1:{site.rrd_port}/\n" in printed
+        assert "Traceback" not in (tmp_path / "run.log").read_text()
+
+
+def test_a_daemon_that_is_killed_is_started_again(tmp_path):
+    site, run = start(tmp_path)
+    with run:
+        for name in DAEMONS:
+            eventually(lambda: len(run.children()) == len(DAEMONS))
+            pid = run.children()[name]
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda name=name, pid=pid: run.children().get(name, pid) != pid)
+        site.await_new_values("a")
+
+
+def test_when_it_is_killed_itself_nothing_is_left(tmp_path):
+    _, run = start(tmp_path)
+    with run:
+        eventually(lambda: len(run.children()) == len(DAEMONS))
+        pids = list(run.children().values())
+        run.process.kill()
+    eventually(lambda: all(map(is_gone, pids)))
+
+
+def test_the_mistakes_of_all_files_are_told_before_anything_starts(tmp_path):
+    Site(tmp_path, "[lab.meter]\ndriver = dumy\nprobes = a\n")
+    for name in ("forwarder", "api", "rrd"):
+        with (tmp_path / f"{name}.conf").open("a") as file:
+            file.write("nonsense = 1\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "kwapi.cli.run", "--config-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode == 2
+    assert "[lab.meter] driver: unknown driver 'dumy'" in ended.stderr
+    assert ended.stderr.count("[DEFAULT] nonsense: unknown option") == 3
+    assert not (tmp_path / "state").exists()
