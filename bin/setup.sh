@@ -1,7 +1,7 @@
 # Sourced by bin/run and bin/test: the Debian packages of bindep.txt and the virtual environment in .venv.
 # Nothing is done twice: a stamp in .venv holds what was installed.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 venv=$root/.venv
 
 # install_packages PROFILE: the packages without a profile, and those of PROFILE.
@@ -27,7 +27,8 @@ install_packages() {
     fi
     echo "Installing ${missing[*]} ..."
     "${as_root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # install_project EXTRA: the project, editable, with an extra ("" for none), unless its setup.cfg was installed before.
@@ -36,8 +37,10 @@ install_project() {
     stamp=$venv/.installed-${1:-run}
     wanted=$(cat "$root/setup.cfg" "$root/setup.py" | sha256sum; echo "$root")
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -x "$venv/bin/python" ] && return
+    [ -w "$root" ] || { echo "Cannot set up $venv: $root is not yours to write; clone it again as yourself" >&2; exit 1; }
     echo "Setting up the virtual environment in .venv ..."
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    # An environment whose making was interrupted has a Python, but no pip.
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root${1:+[$1]}"
     echo "$wanted" > "$stamp"
 }

@@ -6,6 +6,7 @@ the publisher's PUB socket, which all workers use behind its one lock.
 """
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ import zmq
 
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.measurement import (
+    RESERVED,
     VERSION,
     Measurement,
     Message,
@@ -29,7 +31,7 @@ from kwapi.measurement import (
 from kwapi.signing import Key, KeyRing, sign
 
 LOG = logging.getLogger(__name__)
-RESERVED = b"kwapi."  # topics of Kwapi itself: health
+OWN_TOPICS = RESERVED.encode()  # of Kwapi itself: health
 QUEUE_MESSAGES = 20_000  # per connection and direction; 60 MB of 48-outlet PDUs
 MAX_FRAME = 1 << 20  # bytes
 HEARTBEAT = 5_000  # ms; a peer that is silent for three of them is reconnected, as after a pulled cable
@@ -140,27 +142,38 @@ class Gate:
 
     def take(self, frame: bytes) -> Message | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes."""
-        if frame.startswith(RESERVED):
-            return None
         try:
-            message = self._check(frame)
+            if len(frame) > MAX_FRAME:
+                raise BadMessage("wrong size", f"{len(frame)} bytes")
+            topic, payload = self._keys.verify(frame)
+            if topic.startswith(OWN_TOPICS):
+                return None
+            message = self._check(topic, payload)
         except BadMessage as error:
             self._count(error)
             return None
         self.accepted += 1
         return message
 
+    def counts(self) -> dict[str, object]:
+        """Return what was accepted, lost and rejected, and how many seconds each wattmeter's clock is behind ours."""
+        return {
+            "accepted": self.accepted,
+            "lost": self.lost,
+            "rejected": dict(self.rejected),
+            "skew": {name: round(seconds, 3) for name, seconds in self.skew.copy().items()},
+        }
+
     def _count(self, error: BadMessage) -> None:
         """Count a drop, and log the first, the tenth, the hundredth ... of its reason."""
         self.rejected[error.reason] += 1
         count = self.rejected[error.reason]
         if count == 10 ** (len(str(count)) - 1):
-            LOG.warning("%d dropped as %s so far, the last one: %s", count, error.reason, error)
+            LOG.warning("%d messages dropped so far, the last one: %s", count, error)
+            if error.reason == "unknown key":
+                LOG.warning("is the file signing_key_file here the same as where kwapi-drivers runs?")
 
-    def _check(self, frame: bytes) -> Message:
-        if len(frame) > MAX_FRAME:
-            raise BadMessage("wrong size", f"{len(frame)} bytes")
-        topic, payload = self._keys.verify(frame)
+    def _check(self, topic: bytes, payload: bytes) -> Message:
         message = decode(payload)
         wattmeter, boot, seq = message.wattmeter, message.boot, message.seq
         if topic != topic_of(wattmeter):
@@ -194,7 +207,7 @@ class Subscriber:
     def __init__(self, endpoints: Sequence[str], wattmeters: Iterable[str], gate: Gate) -> None:
         self.gate = gate
         self._endpoints = endpoints
-        self._prefixes = [topic_of(name) if name else b"" for name in wattmeters]
+        self._prefixes = [topic_of(name) if name else b"" for name in wattmeters or ("",)]
 
     def run(self, stop: Event, add: Callable[[Message], None]) -> None:
         """Receive until stop is set. Bad input never raises; what add() raises is a bug of the plugin and does."""
@@ -272,11 +285,11 @@ def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        raise ConfigError(f"cannot listen on the endpoint {endpoint}: {error.strerror}") from error
+        raise ConfigError(f"cannot listen on the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error
 
 
 def _connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
-        raise ConfigError(f"cannot connect to the endpoint {endpoint}: {error.strerror}") from error
+        raise ConfigError(f"cannot connect to the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error

@@ -15,18 +15,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oslo_config import cfg, iniparser
+from oslo_config import cfg, iniparser, types
 
 from kwapi.errors import ConfigError
 
 PATHS = Path("/etc/kwapi")
 DEFAULT = "DEFAULT"
+ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
 
+
+class Endpoint(types.String):
+    """The address of a ZeroMQ socket: tcp://HOST:PORT or ipc://PATH."""
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        tcp = ENDPOINT.fullmatch(text)
+        if not (text.startswith("ipc://") and len(text) > 6) and not (tcp and int(tcp[1]) <= 65535):
+            raise ValueError(f"{text!r} is no endpoint such as tcp://127.0.0.1:5555 or ipc:///run/kwapi/drivers")
+        return text
+
+
+STATE_DIR = cfg.StrOpt(
+    "state_dir", default="/var/lib/kwapi", help="Directory for what must survive a restart: the signing key, RRD files."
+)
 COMMON = (
     cfg.StrOpt(
         "log_level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe event logged."
     ),
-    cfg.StrOpt("state_dir", default="/var/lib/kwapi", help="Directory for what must survive a restart."),
+    STATE_DIR,
 )
 KEY_FILE = cfg.StrOpt(
     "signing_key_file",
@@ -38,6 +54,8 @@ PLUGIN = (
     KEY_FILE,
     cfg.ListOpt(
         "probes_endpoint",
+        item_type=Endpoint(),
+        required=True,
         default=["tcp://127.0.0.1:5556"],
         help="ZeroMQ endpoints of kwapi-forwarder, or of kwapi-drivers, that measurements are taken from.",
     ),
@@ -67,8 +85,11 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
     "drivers": (
         *COMMON,
         KEY_FILE,
-        cfg.StrOpt(
-            "probes_endpoint", default="tcp://127.0.0.1:5555", help="ZeroMQ endpoint where measurements are published."
+        cfg.Opt(
+            "probes_endpoint",
+            type=Endpoint(),
+            default="tcp://127.0.0.1:5555",
+            help="ZeroMQ endpoint where measurements are published.",
         ),
         cfg.IntOpt(
             "max_hung_workers",
@@ -82,11 +103,16 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *COMMON,
         cfg.ListOpt(
             "probes_endpoint",
+            item_type=Endpoint(),
+            required=True,
             default=["tcp://127.0.0.1:5555"],
             help="ZeroMQ endpoints of kwapi-drivers, or of other forwarders, that measurements are taken from.",
         ),
-        cfg.StrOpt(
-            "forwarder_endpoint", default="tcp://127.0.0.1:5556", help="ZeroMQ endpoint where they are passed on."
+        cfg.Opt(
+            "forwarder_endpoint",
+            type=Endpoint(),
+            default="tcp://127.0.0.1:5556",
+            help="ZeroMQ endpoint where they are passed on.",
         ),
     ),
     "api": (
@@ -157,7 +183,7 @@ class Reader:
         self._keys: dict[tuple[str, str], str] = {}  # place by (section, key)
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
-        self.conf(args=[], project="kwapi", default_config_files=readable, use_env=False)
+        self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
         self.values(DEFAULT, OPTIONS[daemon])
 
     @property
@@ -252,13 +278,15 @@ class _Places(iniparser.BaseParser):
     def __init__(self, path: Path, reader: Reader) -> None:
         self._path = path
         self._reader = reader
-        self._section = DEFAULT
+        self._section = ""
 
     def new_section(self, section: str) -> None:
         self._section = section
         self._reader.note_section(section, f"{self._path}:{self.lineno}")
 
     def _split_key_value(self, line: str) -> tuple[str, list[str]]:
+        if not self._section:
+            raise iniparser.ParseError("a section such as [DEFAULT] must come first", self.lineno, line)
         split: tuple[str, list[str]] = super()._split_key_value(line)
         self._reader.note_key(self._section, split[0], f"{self._path}:{self.lineno}")
         return split

@@ -14,8 +14,10 @@ from typing import NamedTuple
 JOULES_PER_KWH = 3.6e6
 MAX_GAP = 60.0  # seconds
 MAX_WATTS = 1e6  # of one probe; a register that rises faster is not a register any more
-COARSEST_STEP = 1.0  # kWh; some registers count whole kWh
+SURGE_WATTS = 1e4  # of one probe, between two polls that saw less
+COARSEST_STEP = 1.0  # kWh, of the registers there are
 STEP_BACK = 0.001  # of the register's value
+GAP_INTERVALS = 2.5  # a hole shorter than so many intervals of the wattmeter is no gap, whatever max_gap says
 
 
 class Instant(NamedTuple):
@@ -32,6 +34,11 @@ class RegisterEvent(NamedTuple):
     kind: str
     before: float
     after: float
+
+
+def gap_limit(max_gap: float, interval: float) -> float:
+    """Return the seconds between two measurements beyond which the time between them is a gap."""
+    return max(max_gap, GAP_INTERVALS * interval)
 
 
 def seconds_between(earlier: Instant, later: Instant) -> float:
@@ -70,6 +77,8 @@ class EnergyRegister:
     register: float | None = None  # the device's, kWh, at its highest
     register_at: Instant | None = None
     register_period: float = 0.0  # seconds between its last two readings
+    register_step: float = COARSEST_STEP  # its smallest rise so far, kWh
+    register_left: float = 0.0  # where it was before a reset: a rise back to there shows a wrong reading, no energy
     stepped_back: bool = False
 
     @property
@@ -111,6 +120,7 @@ class EnergyRegister:
         """Take no difference at the next reading: another device reports this probe from now on."""
         self._count_pending()
         self.register = self.register_at = None
+        self.register_left = 0.0
         self.ahead = Span()
 
     def _integrate(self, at: Instant, watts: float, max_gap: float) -> None:
@@ -127,28 +137,35 @@ class EnergyRegister:
     def _follow(
         self, at: Instant, seconds: float, before: float, kwh: float, kwh_wrap: float | None, overdue: bool
     ) -> RegisterEvent | None:
-        if kwh >= before:
-            if kwh - before > COARSEST_STEP + MAX_WATTS * seconds / JOULES_PER_KWH:
-                return self._start_over("jump", at, before, kwh)
-            self._count_difference(at, seconds, kwh, kwh - before)
+        rise = kwh - before
+        if rise >= 0:
+            returned = before < self.register_left * (1 - STEP_BACK) <= kwh and rise > self._likely(seconds)
+            if returned or rise > self._most(seconds):
+                return self._start_over("jump", at, seconds, before, kwh)
+            self._count_difference(at, seconds, kwh, rise)
             return None
-        if kwh_wrap and 0 <= (over := kwh_wrap - before + kwh) <= self._wrap_limit(kwh_wrap, seconds):
-            self._count_difference(at, seconds, kwh, over)
+        if kwh_wrap and 0 <= kwh_wrap + rise <= min(kwh_wrap / 1000, COARSEST_STEP) + self._likely(seconds):
+            self._count_difference(at, seconds, kwh, kwh_wrap + rise)
             return RegisterEvent("wrap", before, kwh)
-        drop = before - kwh
-        if drop <= before * STEP_BACK and not overdue:
+        if -rise <= before * STEP_BACK and not overdue:
             event = None if self.stepped_back else RegisterEvent("step back", before, kwh)
             self.stepped_back = True
             return event
-        return self._start_over("reset", at, before, kwh)
+        self.register_left = max(before, self.register_left)
+        return self._start_over("reset", at, seconds, before, kwh)
 
-    def _wrap_limit(self, kwh_wrap: float, seconds: float) -> float:
-        """Return the most energy that a register can plausibly have counted over its top since it was last read.
+    def _likely(self, seconds: float) -> float:
+        """Return the energy of twice the highest power seen, kWh; where no watts are known, of a tenth of MAX_WATTS."""
+        return (2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10) * seconds / JOULES_PER_KWH
 
-        A reset that happens by chance in the last thousandth of the range is taken for a wrap; it adds at most this.
+    def _most(self, seconds: float) -> float:
+        """Return the most that a register can have risen, kWh: less where the watts were known all the time.
+
+        Much less it cannot be: between two polls a load may come and go that no poll sees.
         """
-        watts = 2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10
-        return min(kwh_wrap / 1000, COARSEST_STEP) + watts * seconds / JOULES_PER_KWH
+        watched = self.pending.unknown == 0 and self.pending.measured > 0.9 * seconds
+        watts = max(10 * self.peak_watts, SURGE_WATTS) if watched else MAX_WATTS
+        return min(2 * self.register_step, COARSEST_STEP) + watts * seconds / JOULES_PER_KWH
 
     def _count_difference(self, at: Instant, seconds: float, kwh: float, difference: float) -> None:
         self.total.kwh += max(difference - self.ahead.kwh, 0.0)
@@ -157,9 +174,13 @@ class EnergyRegister:
         self.ahead = Span(kwh=max(self.ahead.kwh - difference, 0.0))
         if seconds > 0:
             self.register_period = seconds
+        if difference > 0:
+            self.register_step = min(difference, self.register_step)
         self._restart_from(at, kwh)
 
-    def _start_over(self, kind: str, at: Instant, before: float, kwh: float) -> RegisterEvent:
+    def _start_over(self, kind: str, at: Instant, seconds: float, before: float, kwh: float) -> RegisterEvent:
+        told = self.pending.measured + self.pending.unknown + self.ahead.measured + self.ahead.unknown
+        self.total.unknown += max(seconds - told, 0.0)  # time of which neither the watts nor the register tell
         self._count_pending()
         self.ahead = Span()
         self._restart_from(at, kwh)
@@ -172,3 +193,5 @@ class EnergyRegister:
     def _restart_from(self, at: Instant, kwh: float) -> None:
         self.register, self.register_at, self.stepped_back = kwh, at, False
         self.pending = Span()
+        if self.watts_at is not None:
+            self.watts_at = at  # what follows is pending, what came before is counted

@@ -19,6 +19,8 @@ VERSION = 1
 LEVELS = ("device", "inlet", "phase", "bank", "outlet")  # outermost first
 EXPORT = "@export"  # ends the id of a probe that counts what flows back into the grid
 NAME_BYTES = 80
+RESERVED = "kwapi."  # names that begin so belong to Kwapi itself
+STALE_INTERVALS, STALE_SECONDS = 3, 10.0
 MIN_INTERVAL, MAX_INTERVAL = 0.001, 1e6  # seconds
 
 Column = list[float | None]
@@ -93,6 +95,8 @@ def name_problem(name: str) -> str | None:
     """Return what is wrong with the name of a wattmeter or a probe, None if it may be used."""
     if not name:
         return "is empty"
+    if name in (".", ".."):
+        return f"{name!r} means something else in an address"
     if name != name.strip():
         return f"{name!r} has blanks at its edges"
     if not unicodedata.is_normalized("NFC", name):
@@ -175,6 +179,11 @@ def decode(payload: bytes) -> Message:
 def topic_of(wattmeter: str) -> bytes:
     """Return the topic under which a wattmeter's messages travel: its name and a final dot."""
     return f"{wattmeter}.".encode()
+
+
+def stale_after(interval: float) -> float:
+    """Return the seconds after which a probe that is no longer measured is stale."""
+    return max(STALE_INTERVALS * interval, STALE_SECONDS)
 
 
 def outermost(levels: Iterable[str]) -> str:

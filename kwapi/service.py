@@ -1,4 +1,4 @@
-"""What the daemons share at start-up: arguments of a refusal, logging, signals, readiness, threads, HTTP. No framework.
+"""What the daemons share: refusing a configuration, logging, signals, readiness, threads, HTTP. No framework.
 
 Signals are blocked in every thread and taken by the main thread alone, in wait().
 """
@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
@@ -104,11 +105,11 @@ def run(tasks: Sequence[Task]) -> int:
 
 
 def stop(tasks: Sequence[Task], deadline: float = 3.0) -> None:
-    """Ask the tasks to stop and wait for them, together no longer than about the deadline in seconds."""
+    """Stop one task after the other, together in no more than the deadline in seconds."""
+    end = time.monotonic() + deadline
     for task in tasks:
         task.stopping.set()
-    for task in tasks:
-        task.join(deadline / len(tasks))
+        task.join(max(end - time.monotonic(), 0))
         if task.is_alive():
             LOG.warning("%s did not stop in time", task.name)
 
@@ -122,9 +123,10 @@ class HttpServer:
             self._server = waitress.create_server(
                 application, map=self._sockets, host=host, port=port, threads=threads, ident=None
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # waitress makes a ValueError of a host that is unknown
             wasyncore.close_all(self._sockets)  # what it had opened before
-            raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen on host {host} port {port}: {reason}") from error
 
     def run(self, stopping: threading.Event) -> None:
         """Serve until stopping is set; requests under way are given up then."""

@@ -68,7 +68,8 @@ def read_key(path: Path) -> Key:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             secret = file.read(4096).strip()
     except OSError as error:
-        raise ConfigError(f"signing_key_file: cannot read {path}: {error.strerror}") from error
+        hint = "; copy it from where kwapi-drivers runs" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"signing_key_file: cannot read {path}: {error.strerror}{hint}") from error
     if mode & 0o077:
         raise ConfigError(f"signing_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")
     if secret.decode("latin-1").lower() in PLACEHOLDERS or len(set(secret)) < 5:
@@ -80,10 +81,10 @@ def read_key(path: Path) -> Key:
 
 def make_key_file(path: Path) -> bool:
     """Write a new random key to a file of mode 0600; return False and touch nothing if the file is there."""
-    if path.exists():
-        return False
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.exists():
+            return False
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:

@@ -111,6 +111,8 @@ def test_the_topics_of_kwapi_itself_are_passed_over():
     doorman = gate()
     assert doorman.take(sign(KEY, b"kwapi.health.lyon.pdu1.", b"x")) is None
     assert not doorman.rejected
+    assert doorman.take(b"kwapi.health.lyon.pdu1.\0" + bytes(100)) is None
+    assert doorman.rejected == {"unknown key": 1}
 
 
 def free_endpoint():
@@ -127,7 +129,7 @@ class Listener:
         self.gate = Gate(KeyRing([KEY]))
         self.stop = threading.Event()
         subscriber = Subscriber([endpoint], wattmeters or [""], self.gate)
-        self.thread = threading.Thread(target=subscriber.run, args=(self.stop, self.received.append))
+        self.thread = threading.Thread(target=subscriber.run, args=(self.stop, self.received.append), daemon=True)
 
     def __enter__(self):
         self.thread.start()
@@ -229,7 +231,7 @@ def test_a_forwarder_passes_messages_down_and_subscriptions_up():
     upstream, downstream = free_endpoint(), free_endpoint()
     publisher = Publisher(upstream, KEY)
     proxy, bound = Proxy([upstream], downstream), threading.Event()
-    thread = threading.Thread(target=proxy.run, args=(bound.set,))
+    thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     assert bound.wait(5)
     with Listener(downstream, "lyon") as first, Listener(downstream, "lyon") as second:
@@ -246,7 +248,7 @@ def test_what_three_watch_is_asked_for_once_and_what_nobody_watches_not_at_all()
     publisher = context.socket(zmq.XPUB)
     publisher.bind(upstream)
     proxy, bound = Proxy([upstream], downstream), threading.Event()
-    thread = threading.Thread(target=proxy.run, args=(bound.set,))
+    thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     assert bound.wait(5)
     with Listener(downstream, "lyon"), Listener(downstream, "lyon"):

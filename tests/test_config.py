@@ -43,6 +43,14 @@ def test_several_files_are_one_configuration(tmp_path):
         ("[PDU]\n", "api.conf:1: [PDU]: unknown section"),
         ("[DEFAULT]\nrubbish\n", "api.conf:2: No ':' or '=' found"),
         ("[DEFAULT]\nsigning_key_file = $nowhere/key\n", "api.conf:2: [DEFAULT] signing_key_file: "),
+        ("port = 1\n", "api.conf:1: a section such as [DEFAULT] must come first"),
+        ("[DEFAULT]\nprobes_endpoint =\n", "api.conf:2: [DEFAULT] probes_endpoint: is missing"),
+        (
+            "[DEFAULT]\nprobes_endpoint = tcp://a:1, foo\n",
+            "api.conf:2: [DEFAULT] probes_endpoint: 'foo' is no endpoint",
+        ),
+        ("[DEFAULT]\nprobes_endpoint = tcp://127.0.0.1\n", "api.conf:2: [DEFAULT] probes_endpoint: "),
+        ("[DEFAULT]\nprobes_endpoint = tcp://a:99999\n", "api.conf:2: [DEFAULT] probes_endpoint: "),
     ],
 )
 def test_a_mistake_names_file_line_section_and_key(tmp_path, text, mistake):
@@ -101,3 +109,10 @@ def test_every_option_has_a_help_and_a_default(daemon):
         assert isinstance(option, cfg.Opt)
         assert option.help
         assert option.default is not None
+
+
+def test_files_that_nobody_named_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / ".kwapi" / "kwapi.conf.d").mkdir(parents=True)
+    (tmp_path / ".kwapi" / "kwapi.conf.d" / "a.conf").write_text("[DEFAULT]\nport = 5003\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("api", [written(tmp_path, "[DEFAULT]\n")]).port == 5000

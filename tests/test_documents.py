@@ -22,9 +22,10 @@ def test_the_driver_of_contributing_works(tmp_path):
     path.write_text("1.5\n2\n3\n")
     driver.open()
     assert [(each.probe, each.watts) for each in driver.read()] == [("a", 1.5), ("c", 3.0)]
-    path.write_text("much\n")
-    with pytest.raises(DeviceError):
-        driver.read()
+    for nonsense in ("much\n", "nan\n", "1e400\n"):
+        path.write_text(nonsense)
+        with pytest.raises(DeviceError):
+            driver.read()
     driver.close()
 
 

@@ -21,7 +21,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.wattmeter",),
     ("kwapi.drivers.manager",),
     ("kwapi.forwarder",),
-    ("kwapi.plugins.subscription",),
+    ("kwapi.plugins.subscription", "kwapi.plugins.ownership"),
     ("kwapi.plugins.rrd.archive", "kwapi.plugins.rrd.figures"),
     ("kwapi.plugins.api.collector", "kwapi.plugins.rrd.store"),
     ("kwapi.plugins.rrd.graph",),

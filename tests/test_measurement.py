@@ -118,7 +118,7 @@ def test_names_that_may_be_used(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", " a", "a ", "a/b", "a,b", "a@b", "a\0b", "a\nb", "x" * 81, "é" * 41, "e\u0301", "\ud800"],
+    ["", ".", "..", " a", "a ", "a/b", "a,b", "a@b", "a\0b", "a\nb", "x" * 81, "é" * 41, "e\u0301", "\ud800"],
 )
 def test_names_that_may_not(name):
     assert name_problem(name) is not None

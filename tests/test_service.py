@@ -1,4 +1,3 @@
-import os
 import signal
 import socket
 import threading
@@ -27,7 +26,7 @@ def test_every_mistake_is_printed_and_the_status_is_2(capsys):
 def test_a_signal_stops_the_daemon_with_status_0(blocked_signals):
     task = service.Task("forever", lambda stopping: stopping.wait())
     task.start()
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # not to a thread that does not block it
     assert service.wait([task]) == 0
     service.stop([task])
     assert not task.is_alive()
@@ -72,6 +71,8 @@ def test_http_is_served_until_stopped():
     server = service.HttpServer(answer, "127.0.0.1", port, threads=2)
     with pytest.raises(ConfigError, match=f"port {port}"):
         service.HttpServer(answer, "127.0.0.1", port, threads=2)
+    with pytest.raises(ConfigError, match="nowhere.invalid"):
+        service.HttpServer(answer, "nowhere.invalid", port, threads=2)
     task = service.Task("http", server.run)
     task.start()
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:

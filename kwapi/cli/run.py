@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kwapi import service
-from kwapi.config import Reader, load, no_problems
+from kwapi.config import STATE_DIR, Reader, load, no_problems
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.app import access_problems
@@ -26,6 +26,7 @@ START_DEADLINE = 20.0  # seconds for a daemon to be ready
 STOP_DEADLINE = 4.0
 RESTART_WAIT = 1.0
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
+LOCALLY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}  # how a browser on this machine asks  # noqa: S104
 ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]  # of util-linux: even kill -9 of this process leaves nothing behind
 
 
@@ -87,31 +88,34 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def read_addresses(config_dir: Path) -> list[str]:
-    """Return the addresses that a browser can open; raise ConfigError with the mistakes of all four files."""
+def read_configuration(directory: Path, state_dir: str) -> list[str]:
+    """Return the addresses that a browser can open; raise ConfigError with the mistakes of all four files.
+
+    Daemons whose files say nothing of state_dir get this one, by the environment.
+    """
     mistakes: list[str] = []
     addresses = []
-    try:
-        reader = Reader("drivers", [config_dir / "drivers.conf"])
-        read_wattmeters(reader)
-        reader.finish()
-    except ConfigError as error:
-        mistakes += error.mistakes
+    reader = Reader("drivers", [directory / "drivers.conf"])
+    read_wattmeters(reader)
+    mistakes += reader.mistakes
+    state_dirs = {reader.conf.state_dir}
     for daemon, path, problems in (
         ("forwarder", "", no_problems),
         ("api", "/v1/probes/", access_problems),
         ("rrd", "/", no_problems),
     ):
         try:
-            conf = load(daemon, [config_dir / f"{daemon}.conf"], problems)
+            conf = load(daemon, [directory / f"{daemon}.conf"], problems)
         except ConfigError as error:
             mistakes += error.mistakes
             continue
+        state_dirs.add(conf.state_dir)
         if path:
-            host = f"[{conf.host}]" if ":" in conf.host else conf.host
-            addresses.append(f"http://{host}:{conf.port}{path}")
+            addresses.append(f"http://{LOCALLY.get(conf.host, conf.host)}:{conf.port}{path}")
     if mistakes:
         raise ConfigError(*mistakes)
+    if state_dirs == {STATE_DIR.default}:
+        os.environ.setdefault("KWAPI_STATE_DIR", state_dir)
     return addresses
 
 
@@ -125,7 +129,8 @@ def keep_running(children: Sequence[Child]) -> int:
             status = child.process.poll()
             if status is None:
                 continue
-            print(f"{child.name} ended with status {status}", file=sys.stderr)
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            print(f"{child.name} {how}", file=sys.stderr)
             if status == service.EXIT_CONFIG:
                 return status
             time.sleep(RESTART_WAIT)
@@ -142,18 +147,30 @@ def stop(children: Sequence[Child]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the daemons, and with --simulator the simulated rack of the demonstration; return the exit status."""
-    parser = argparse.ArgumentParser(prog="bin/run", description="Run all daemons of Kwapi until Ctrl-C.")
-    parser.add_argument("--config-dir", type=Path, required=True, metavar="DIR", help="directory of the four files")
-    parser.add_argument("--simulator", action="store_true", help="also start a simulated PDU")
+    """Run the daemons, and for the demonstration the simulated rack; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="bin/run",
+        description="Run all daemons of Kwapi until Ctrl-C: a demonstration with a simulated PDU, or your own files.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config-dir",
+        type=Path,
+        metavar="DIR",
+        help="directory with drivers.conf, forwarder.conf, api.conf and rrd.conf; the demonstration without it",
+    )
+    parser.add_argument("--simulator", action="store_true", help="start the simulated PDU beside your own files too")
+    parser.add_argument("--demo", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--state-dir", required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    directory = arguments.config_dir or arguments.demo
     try:
-        addresses = read_addresses(arguments.config_dir)
+        addresses = read_configuration(directory, arguments.state_dir)
     except ConfigError as error:
         return service.refuse(error)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    commands: list[tuple[str, ...]] = [(daemon, "--config-dir", str(arguments.config_dir)) for daemon in DAEMONS]
-    if arguments.simulator:
+    commands: list[tuple[str, ...]] = [(daemon, "--config-dir", str(directory)) for daemon in DAEMONS]
+    if arguments.simulator or not arguments.config_dir:
         commands.insert(0, ("kwapi-simulator",))
     children: list[Child] = []
     try:
@@ -165,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (status := child.process.poll()) is not None:
                 print(f"{child.name} did not start", file=sys.stderr)
                 return status or service.EXIT_FAILED
-        print("\nKwapi is running. Ctrl-C stops it.", *addresses, "", sep="\n  ", flush=True)
+        print("\nKwapi is running. Ctrl-C stops it.", *addresses, sep="\n  ", end="\n\n", flush=True)
         return keep_running(children)
     finally:
         stop(children)

@@ -19,8 +19,9 @@ class Driver:
     """The conversation with one wattmeter.
 
     Each value of ``options`` becomes an attribute of the same name (``-`` as ``_``), beside ``wattmeter``, the name
-    of the section, ``interval``, seconds between polls, and ``probes``, the names as they stand in the section.
-    Every blocking call in open(), read() and close() has a deadline.
+    of the section, ``interval``, seconds between polls, ``hang_timeout``, seconds after which a poll is given up, and
+    ``probes``, the names as they stand in the section. Every blocking call in open(), read() and close() has a deadline
+    well within ``hang_timeout``.
     """
 
     options: ClassVar[Sequence[cfg.Opt]] = ()
@@ -28,6 +29,7 @@ class Driver:
 
     wattmeter: str
     interval: float
+    hang_timeout: float = 10.0
     probes: list[str]
 
     def __init__(
@@ -51,13 +53,13 @@ class Driver:
     def open_shared(cls) -> Any:
         """Return what all drivers of this class in one process share (an event loop, a helper process), or None.
 
-        Called once by the manager before the first worker starts; close_shared() gets it back at the end.
+        Called once by the manager before the first worker starts; close_shared() gets it back when workers stop.
         """
         return None
 
     @classmethod
     def close_shared(cls, shared: Any) -> None:
-        """End what open_shared() made."""
+        """End what open_shared() made, within a second; a driver that waits for it gets a DeviceError."""
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see. No I/O.

@@ -24,6 +24,7 @@ LOG = logging.getLogger(__name__)
 PATIENCE = 5  # failures in a row that are tried again at the next poll
 LONGEST_WAIT = 60.0  # seconds
 LONGEST_SPREAD = 10.0  # seconds over which first polls are spread
+MAX_HUNG_OF_ONE = 2  # given-up workers of one wattmeter beside which no further one is started
 
 
 def back_off(failures: int) -> float:
@@ -59,8 +60,9 @@ class Slot:
         """Note a poll that did not."""
         self.failures += 1
         if self.up or self.reason == "starting":
-            LOG.warning("%s is down: %s", self.wattmeter.name, reason)
             self.since = self._clock()
+        if reason != self.reason:
+            LOG.warning("%s is down: %s", self.wattmeter.name, reason)
         self.up, self.reason = False, reason
 
 
@@ -112,14 +114,14 @@ class Worker(threading.Thread):
             self._failed(str(error) or repr(error))
             self._close(driver)
             return LONGEST_WAIT if isinstance(error, CredentialsRefused) else back_off(self.slot.failures)
-        if measurements and not self.sender.publish(measurements, timestamp, monotonic):
-            return 0.0  # given up meanwhile
+        if measurements:
+            self.sender.publish(measurements, timestamp, monotonic)
         if not self.sender.revoked:
             self.slot.succeeded()
         return 0.0
 
     def _failed(self, reason: str) -> None:
-        if not self.sender.revoked:
+        if not self.sender.revoked and not self.stopping.is_set():
             self.slot.failed(reason)
 
     def _close(self, driver: Driver) -> None:
@@ -165,9 +167,9 @@ class Manager:
 
     def check(self) -> bool:
         """Start and replace what needs it; return False when so many workers hang that only a new process helps."""
+        self.given_up = [worker for worker in self.given_up if worker.is_alive()]
         for slot in self.slots:
             self._check_slot(slot)
-        self.given_up = [worker for worker in self.given_up if worker.is_alive()]
         if len(self.given_up) > self._max_hung:
             LOG.critical("%d workers hang, more than max_hung_workers: ending", len(self.given_up))
             return False
@@ -178,18 +180,19 @@ class Manager:
         workers = [slot.worker for slot in self.slots if slot.worker is not None]
         for worker in workers:
             worker.stopping.set()
-        end = self._clock() + deadline
-        for worker in workers:
-            worker.join(max(end - self._clock(), 0))
         for driver, shared in self._shared.items():
-            driver.close_shared(shared)
+            driver.close_shared(shared)  # so that who waits for it is told at once
+        end = time.monotonic() + deadline
+        for worker in workers:
+            worker.join(max(end - time.monotonic(), 0))
         if late := [worker.name for worker in workers if worker.is_alive()]:
             LOG.warning("did not stop in time: %s", ", ".join(late))
 
     def _check_slot(self, slot: Slot) -> None:
         now, worker = self._clock(), slot.worker
         if worker is None:
-            if now >= slot.start_at:
+            hung = sum(worker.slot is slot for worker in self.given_up)
+            if now >= slot.start_at and hung < MAX_HUNG_OF_ONE:
                 self._start(slot)
         elif not worker.is_alive():
             self._replace_later(slot, worker, max(back_off(slot.failures), slot.wattmeter.interval))

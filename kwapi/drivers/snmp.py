@@ -5,13 +5,14 @@ a while does not shift the others. Columns that change slowly are read less ofte
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 
 from oslo_config import cfg
 
 from kwapi.drivers import profile as profiles
 from kwapi.drivers.base import Driver
 from kwapi.drivers.profile import OID, UNITS, Profile
-from kwapi.drivers.snmp_client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Client, Target
+from kwapi.drivers.snmp_client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Client, Index, Target
 from kwapi.drivers.snmp_pysnmp import PysnmpLoop
 from kwapi.drivers.snmp_rows import (
     Cell,
@@ -105,6 +106,8 @@ class Snmp(Driver):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""
+        if (patience := self.timeout * (self.retries + 1)) >= self.hang_timeout:
+            yield "timeout", f"a silent device is given up after {patience:g} s, not within hang_timeout"
         yield from self._credential_problems()
         yield from self._profile_problems()
         yield from self._probe_problems()
@@ -143,20 +146,7 @@ class Snmp(Driver):
         return measurements
 
     def _target(self) -> Target:
-        return Target(
-            host=self.host,
-            port=self.port,
-            version=self.version,
-            community=self.community,
-            user=self.user,
-            auth_protocol=self.auth_protocol,
-            auth_key=self.auth_key,
-            priv_protocol=self.priv_protocol,
-            priv_key=self.priv_key,
-            context_name=self.context_name,
-            timeout=self.timeout,
-            retries=self.retries,
-        )
+        return Target(**{field.name: getattr(self, field.name) for field in fields(Target)})
 
     def _find_rows(self) -> dict[Row, tuple[Cell, ...]]:
         if self.profile == GENERIC:
@@ -181,9 +171,14 @@ class Snmp(Driver):
         )
 
     def _generic(self) -> Profile:
+        cells = self._agent.get(self.oid)
+        columns = self._agent.columns([oid for oid in self.oid if oid not in cells])
+        if missing := [oid for oid, rows in columns.items() if not rows]:
+            # To go on without would give the names of the missing ones to others.
+            raise DeviceError(f"{self.host} has nothing at {', '.join(missing)}")
         return profiles.generic(
             self.oid,
-            self._agent.get(self.oid),
+            cells,
             quantity=self.quantity,
             unit=self.unit or UNITS[self.quantity] or "1",
             signed=self.signed,
@@ -226,14 +221,17 @@ class Snmp(Driver):
                 yield "unit", str(error)
 
     def _probe_problems(self) -> Iterator[tuple[str, str]]:
+        rows: dict[tuple[str, Index], str] = {}
         for name in filter(None, self.probes):
             try:
-                probe, _, _ = parse_probe(name)
+                probe, level, index = parse_probe(name)
             except ValueError as error:
                 yield "probes", str(error)
-            else:
-                if not probe:
-                    yield "probes", f"{name!r} names a row, but not the probe"
+                continue
+            if not probe:
+                yield "probes", f"{name!r} names a row, but not the probe"
+            if level is not None and rows.setdefault((level, index), name) != name:
+                yield "probes", f"{name!r} and {rows[level, index]!r} name the same row"
 
 
 def _probe_of(name: str) -> str:

@@ -30,6 +30,7 @@ PRIV_PROTOCOLS = ("DES", "AES-128", "AES-192", "AES-256", "AES-192-C", "AES-256-
 VARBINDS = 40  # asked for in one answer: at 20 to 35 bytes each they fit in one Ethernet frame
 MAX_ROWS = 4096  # no device has as many outlets, so a longer column does not end
 CALL_LIMIT = 30.0  # seconds for one get() or columns(), whatever the number of its requests
+CLOSE_LIMIT = 0.5  # seconds for a healthy loop to end; one that hangs is left behind
 GRACE = 5.0  # seconds by which a healthy but busy loop may be late
 MAX_HUNG = 4
 
@@ -133,7 +134,7 @@ class Client:
             loop, self._loop = self._loop, None
         if loop is not None:
             loop.stop()
-            loop.thread.join(self._grace)
+            loop.thread.join(CLOSE_LIMIT)
 
     async def _limited(self, target: Target, loop: Loop, work: Callable[[Loop], Coroutine[Any, Any, T]]) -> T:
         try:
@@ -209,7 +210,8 @@ async def read_instances(session: Session, oids: Sequence[str]) -> dict[str, Val
         except TooBig:
             limit = _halved(limit, session)
             continue
-        values |= {oid: value for oid, (_, value) in zip(asked, answer, strict=False) if value is not None}
+        found = {to_text(name): value for name, value in answer if value is not None}
+        values |= {oid: found[oid] for oid in asked if oid in found}
         pending = pending[len(asked) :]
     return values
 

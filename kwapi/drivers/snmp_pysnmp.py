@@ -73,6 +73,7 @@ DISCOVERY = bytes.fromhex(  # version 3; header; nobody at engine ""; a GET of n
     "0410300e0400020100020100040004000400"
     "301104000400a00b0201010201000201003000"
 )
+MAX_LOST = 3  # answers lost one after the other, of whichever agents, before the loop is held for broken
 DISCOVERY_ROUNDS = 5  # pysnmp sends a v3 request again up to four times to learn an agent's clock
 LATE = 5.0  # seconds after which an answer or a timeout of pysnmp is not late but lost
 
@@ -85,6 +86,7 @@ class PysnmpLoop:
         self.loop.set_exception_handler(_note_exception)
         self.engine = SnmpEngine()
         self.registry = Registry(self.engine)
+        self.lost = 0  # requests in a row to which pysnmp gave neither an answer nor a time-out
         self.thread = threading.Thread(target=self._run, name="snmp", daemon=True)
         self.thread.start()
 
@@ -111,7 +113,7 @@ class PysnmpLoop:
         else:
             security = self.registry.community(target)
         name = self.registry.address(family, address, security, target.timeout)
-        return PysnmpSession(self.engine, name, target)
+        return PysnmpSession(self, name, target)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -188,8 +190,8 @@ class Registry:
 class PysnmpSession:
     """A target by the name under which the engine knows it."""
 
-    def __init__(self, engine: SnmpEngine, name: str, target: Target) -> None:
-        self._engine = engine
+    def __init__(self, loop: PysnmpLoop, name: str, target: Target) -> None:
+        self._loop = loop
         self._name = name
         self.target = target
 
@@ -236,16 +238,22 @@ class PysnmpSession:
 
         pairs = [(rfc1902.ObjectName(oid), NULL) for oid in oids]
         try:
-            generator.send_varbinds(self._engine, self._name, None, self.target.context_name, *bulk, pairs, finish)
+            generator.send_varbinds(self._loop.engine, self._name, None, self.target.context_name, *bulk, pairs, finish)
         except PySnmpError as error:
             # pysnmp's text may quote keys or messages; what it indicates may not.
             indication = error.get("errorIndication") if hasattr(error, "get") else None
             return indication or type(error).__name__, 0, 0, ()
         try:
             async with asyncio.timeout(DISCOVERY_ROUNDS * self.target.timeout + LATE):
-                return await answered
+                result = await answered
         except TimeoutError:
-            raise LoopHung from None
+            self._loop.lost += 1
+            if self._loop.lost >= MAX_LOST:
+                raise LoopHung from None
+            # One agent alone can do this, by an answer that makes pysnmp forget whom it was for.
+            raise DeviceError(f"{self.target} gave no answer that can be used") from None
+        self._loop.lost = 0
+        return result
 
 
 def to_value(value: Any) -> Value | None:

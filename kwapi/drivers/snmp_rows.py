@@ -5,7 +5,7 @@ its index in the device's MIB, of which a unique end will do (``rack7@inlet.1``)
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kwapi.drivers.profile import ATTRIBUTES, Column, Profile, Table
@@ -100,7 +100,7 @@ def has_power(rows: Mapping[Row, Sequence[Cell]], columns: Columns) -> bool:
 def choose_rows(names: Sequence[str], rows: Sequence[Row], ordered_level: str) -> list[tuple[str, Row]]:
     """Return id and row for each name but the empty ones; raise LookupError for a name without a row of its own."""
     chosen: dict[Row, str] = {}
-    in_order = (row for row in rows if row[0] == ordered_level)
+    in_order = _in_order(rows, ordered_level)
     for name in names:
         probe, level, end = parse_probe(name)
         row = next(in_order, None) if level is None else _match(name, rows, level, end)
@@ -111,6 +111,22 @@ def choose_rows(names: Sequence[str], rows: Sequence[Row], ordered_level: str) -
         if probe:
             chosen[row] = probe
     return [(probe, row) for row, probe in chosen.items()]
+
+
+def _in_order(rows: Sequence[Row], level: str) -> Iterator[Row]:
+    """Yield the rows of a level one by one; raise LookupError at a hole in their numbers.
+
+    A device that has just booted may not have all its rows yet, and names must not slip to the next ones.
+    """
+    before: Index = ()
+    for row in rows:
+        if row[0] != level:
+            continue
+        index = row[1]
+        if before[:-1] == index[:-1] and before and index[-1] != before[-1] + 1:
+            raise LookupError(f"{level}s are missing between {to_text(before)} and {to_text(index)}")
+        before = index
+        yield row
 
 
 def _match(name: str, rows: Sequence[Row], level: str, end: Index) -> Row:

@@ -7,9 +7,7 @@ from typing import Any
 from kwapi.config import DRIVER, WATTMETER, Reader
 from kwapi.drivers import find_driver
 from kwapi.drivers.base import Driver
-from kwapi.measurement import name_problem, probe_problem
-
-RESERVED = "kwapi."
+from kwapi.measurement import RESERVED, name_problem, probe_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +59,19 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
     except LookupError as error:
         reader.mistake(section, "driver", str(error))
         return None
-    except ImportError as error:
-        reader.mistake(section, "driver", f"needs a library that is not installed: {error}; pip install kwapi[{name}]")
+    except (ImportError, AttributeError) as error:
+        reader.mistake(section, "driver", f"cannot be loaded: {error}")
         return None
     values = reader.values(section, (*WATTMETER, *driver.options))
-    values["probes"] = values["probes"] or []
-    interval = values["interval"]
-    return Wattmeter(section, driver, values, interval, values["hang_timeout"] or max(3 * interval, 10.0))
+    values["probes"] = without_end(values["probes"] or [])
+    values["hang_timeout"] = values["hang_timeout"] or max(3 * values["interval"], 10.0)
+    return Wattmeter(section, driver, values, values["interval"], values["hang_timeout"])
+
+
+def without_end(names: list[str]) -> list[str]:
+    """Return the names without empty ones at the end, such as a final comma makes."""
+    count = max((place for place, name in enumerate(names, 1) if name), default=0)
+    return names[:count]
 
 
 def _probe_problems(driver: Driver) -> Iterator[tuple[str, str]]:

@@ -1,16 +1,9 @@
 import pytest
 
 from kwapi.drivers.dummy import Dummy
+from tests.clock import Clock
 
 DEFAULTS = {option.dest: option.default for option in Dummy.options}
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
 
 
 def readings(seconds, probes=("a",), **values):

@@ -5,6 +5,7 @@ from kwapi.drivers.snmp import SYS_OBJECT_ID, Snmp, split_oids
 from kwapi.drivers.snmp_rows import find_rows, list_rows, parse_probe
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
+from tests.clock import Clock
 
 EATON, RARITAN = "1.3.6.1.4.1.534.6.6.7", "1.3.6.1.4.1.13742.6"
 RPDU, RPDU2 = "1.3.6.1.4.1.318.1.1.12", "1.3.6.1.4.1.318.1.1.26"
@@ -45,13 +46,6 @@ class Client:
         return self.only
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 def column(oid, values):
     """Return cells of a column, given its values by index."""
     return {f"{oid}.{index}": value for index, value in values.items()}
@@ -70,7 +64,7 @@ def opened(probes, cells, clock=None, **options):
     return driver, agent
 
 
-def eaton(outlets=("0.1", "0.2", "0.10")):
+def eaton(outlets=("0.1", "0.2", "0.3")):
     return {
         SYS_OBJECT_ID: EATON,
         **column(f"{EATON}.3.5.1.4", {"0.1": 300}),
@@ -94,8 +88,26 @@ def test_names_are_the_outlets_in_numerical_order_and_an_empty_one_skips_one():
     ]
 
 
+def test_the_tenth_outlet_comes_after_the_ninth():
+    names = [f"server-{number}" for number in range(1, 13)]
+    driver, _ = opened(names, eaton([f"0.{number}" for number in range(1, 13)]))
+    assert watts(driver.read()) == {name: 10 + place for place, name in enumerate(names)}
+
+
+def test_names_do_not_slip_past_an_outlet_that_is_missing():
+    with pytest.raises(DeviceError, match=r"outlets are missing between 0\.2 and 0\.4"):
+        opened(["a", "b", "c"], eaton(("0.1", "0.2", "0.4", "0.5")))
+    driver, _ = opened(["a", "b", "d@outlet.4"], eaton(("0.1", "0.2", "0.4", "0.5")))
+    assert watts(driver.read()) == {"a": 10, "b": 11, "d": 12}
+
+
+def test_generic_does_not_go_on_without_one_of_its_oids():
+    with pytest.raises(DeviceError, match=r"has nothing at 1\.3\.5\.0"):
+        opened(["a", "b"], {"1.3.4.0": 50}, profile="generic", oid=["1.3.5.0", "1.3.4.0"])
+
+
 def test_names_take_rows_by_index_beside_those_in_order():
-    driver, _ = opened(["rack@inlet", "l2@phase.1.2", "last@outlet.10", "a"], eaton())
+    driver, _ = opened(["rack@inlet", "l2@phase.1.2", "last@outlet.3", "a"], eaton())
     assert driver.probe_names() == ["rack", "l2", "last", "a"]
     assert watts(driver.read()) == {"rack": 300, "l2": 200, "last": 12, "a": 10}
     assert {each.probe: each.level for each in driver.read()}["l2"] == "phase"
@@ -108,7 +120,7 @@ def test_names_take_rows_by_index_beside_those_in_order():
             ["a", "b", "c", "d"],
             "more names than outlets: 'd' is left over; pdu has inlet.0.1, phase.0.1.1, phase.0.1.2",
         ),
-        (["a@outlet.3"], r"'a@outlet.3' matches none of the rows; pdu has .*outlet.0.1, outlet.0.2, outlet.0.10"),
+        (["a@outlet.4"], r"'a@outlet.4' matches none of the rows; pdu has .*outlet.0.1, outlet.0.2, outlet.0.3"),
         (["a@phase"], "'a@phase' matches 2 of the rows"),
         (["a@bank.1"], "matches none"),
         (["a", "b@outlet.1"], "'b@outlet.1' and 'a' name the same row"),
@@ -161,8 +173,8 @@ def test_power_is_read_first_and_its_time_taken():
     driver.read()
     assert agent.asked[0] == [f"{EATON}.6.5.1.3", f"{EATON}.3.5.1.4"]
     assert len(agent.asked) == 2
-    assert driver.answered_at == (1001.0, 1001.0)
-    assert clock.now == 1002.0
+    assert driver.answered_at == (1_800_000_001.0, 1_800_000_001.0)
+    assert clock.now == 1_800_000_002.0
 
 
 def test_only_columns_of_named_levels_are_polled():
@@ -281,7 +293,7 @@ def test_apparent_power_is_never_active_power():
 
 
 def test_generic_reads_a_column_in_its_unit():
-    driver, agent = opened(["a", "b"], column("1.3.9", {"1": 5, "10": 7, "2": -1}), profile="generic", oid=["1.3.9"])
+    driver, agent = opened(["a", "b"], column("1.3.9", {"1": 5, "3": 7, "2": -1}), profile="generic", oid=["1.3.9"])
     assert watts(driver.read()) == {"a": 5}
     driver, _ = opened(
         ["a", "b"], column("1.3.9", {"1": 5, "2": -1}), profile="generic", oid=["1.3.9"], unit="kW", signed=True
@@ -345,6 +357,8 @@ V3 = {"version": "3", "user": "kwapi", "auth_key": "long enough", "priv_key": "l
         ({"profile": "generic", "oid": ["1.3"], "unit": "VA", "quantity": "va"}, []),
         ({"probes": ["a", "", "", "b@inlet"]}, []),
         ({"probes": ["a@plug.1", "b@outlet.x", "c@inlet."]}, ["probes"] * 3),
+        ({"probes": ["x@outlet.1", "y@outlet.1", "z@outlet.2"]}, ["probes"]),
+        ({"timeout": 5.0, "retries": 1}, ["timeout"]),
         ({"probes": ["a/b", "@inlet"]}, ["probes"]),  # the names themselves are checked with every driver's
     ],
 )

@@ -83,4 +83,4 @@ def test_a_port_in_use_is_named(tmp_path):
         site.start("drivers", "api")
         eventually(lambda: site.get("/v1/") is not None)
         printed = refused("api", "--config-dir", str(tmp_path))
-        assert f"cannot listen on 127.0.0.1 port {site.api_port}" in printed
+        assert f"cannot listen on host 127.0.0.1 port {site.api_port}" in printed

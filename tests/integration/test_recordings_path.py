@@ -30,7 +30,7 @@ def section_of(recording, port, rows):
     others = [(level, index) for level, index in rows if level != "outlet"]
     names += [f"{probe_name(recording, level, index)}@{level}.{index}" for level, index in others]
     return (
-        f"[{recording}]\ndriver = snmp\nhost = 127.0.0.1\nport = {port}\ncommunity = {recording}\ntimeout = 5\n"
+        f"[{recording}]\ndriver = snmp\nhost = 127.0.0.1\nport = {port}\ncommunity = {recording}\ntimeout = 3\n"
         f"slow_interval = 1\nprobes = {', '.join(names)}\n"
     )
 

@@ -16,13 +16,19 @@ pytestmark = pytest.mark.integration
 DUMMY = "[lab.meter]\ndriver = dummy\nprobes = a\n"
 
 
+def command(directory):
+    """Return the words by which bin/run starts it."""
+    own = ["--demo", "/nowhere", "--state-dir", str(directory / "state")]
+    return [sys.executable, "-m", "kwapi.cli.run", *own, "--config-dir", str(directory)]
+
+
 class Run:
     """``kwapi.cli.run`` as a process; ended with all it started."""
 
     def __init__(self, directory):
         with (directory / "run.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kwapi.cli.run", "--config-dir", str(directory)],
+                command(directory),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -57,21 +63,22 @@ def name_of(words):
 
 
 def is_gone(pid):
-    return not Path(f"/proc/{pid}/cmdline").exists() or Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    except OSError:
+        return True
 
 
-def start(tmp_path):
-    site = Site(tmp_path, DUMMY)
-    run = Run(tmp_path)
+def await_values(site, run, tmp_path):
     eventually(lambda: "a" in site.probes() or run.process.poll() is not None)
     assert run.process.poll() is None, (tmp_path / "run.log").read_text()
-    return site, run
+    eventually(lambda: len(run.children()) == len(DAEMONS))
 
 
 def test_ctrl_c_stops_everything_and_leaves_nothing(tmp_path):
-    site, run = start(tmp_path)
-    with run:
-        eventually(lambda: len(run.children()) == len(DAEMONS))
+    site = Site(tmp_path, DUMMY)
+    with Run(tmp_path) as run:
+        await_values(site, run, tmp_path)
         pids = run.children().values()
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(5) == 0
@@ -83,8 +90,9 @@ def test_ctrl_c_stops_everything_and_leaves_nothing(tmp_path):
 
 
 def test_a_daemon_that_is_killed_is_started_again(tmp_path):
-    site, run = start(tmp_path)
-    with run:
+    site = Site(tmp_path, DUMMY)
+    with Run(tmp_path) as run:
+        await_values(site, run, tmp_path)
         for name in DAEMONS:
             eventually(lambda: len(run.children()) == len(DAEMONS))
             pid = run.children()[name]
@@ -94,9 +102,9 @@ def test_a_daemon_that_is_killed_is_started_again(tmp_path):
 
 
 def test_when_it_is_killed_itself_nothing_is_left(tmp_path):
-    _, run = start(tmp_path)
-    with run:
-        eventually(lambda: len(run.children()) == len(DAEMONS))
+    site = Site(tmp_path, DUMMY)
+    with Run(tmp_path) as run:
+        await_values(site, run, tmp_path)
         pids = list(run.children().values())
         run.process.kill()
     eventually(lambda: all(map(is_gone, pids)))
@@ -108,7 +116,7 @@ def test_the_mistakes_of_all_files_are_told_before_anything_starts(tmp_path):
         with (tmp_path / f"{name}.conf").open("a") as file:
             file.write("nonsense = 1\n")
     ended = subprocess.run(
-        [sys.executable, "-m", "kwapi.cli.run", "--config-dir", str(tmp_path)],
+        command(tmp_path),
         capture_output=True,
         text=True,
         timeout=30,

@@ -57,6 +57,12 @@ def test_a_bad_address_is_a_404_in_json(client, path, code):
     assert answer.json["error"]["message"]
 
 
+def test_health_shows_what_the_bus_counts():
+    collector = Collector()
+    client = create_app(collector, lambda: {"accepted": 7, "rejected": {"too old": 1}}).test_client()
+    assert client.get("/healthz").json == {"status": "ok", "accepted": 7, "rejected": {"too old": 1}, "conflicts": {}}
+
+
 def test_another_method_is_refused_in_json(client):
     answer = client.post("/v1/probes/")
     assert answer.status_code == 405

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.block_signals()
         subscriber = subscriber_of(conf)
         collector = Collector(cleaning_interval=conf.cleaning_interval, max_gap=conf.max_gap)
-        server = service.HttpServer(create_app(collector), conf.host, conf.port, conf.threads)
+        server = service.HttpServer(create_app(collector, subscriber.gate.counts), conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)
     LOG.warning("acl_enabled is false: anybody on this machine may read")

@@ -15,8 +15,8 @@ VERSION_1 = {"id": "v1.0", "status": "CURRENT", "links": [{"rel": "self", "href"
 _encode = msgspec.json.Encoder().encode
 
 
-def create_app(collector: Collector) -> Flask:
-    """Return the WSGI application that shows a collector's readings."""
+def create_app(collector: Collector, counts: Callable[[], dict[str, object]] = dict) -> Flask:
+    """Return the WSGI application that shows a collector's readings, and under /healthz what the bus counts."""
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False  # a pollster that forgets the slash needs no second request
     routes: tuple[tuple[str, Callable[..., Response]], ...] = (
@@ -26,7 +26,7 @@ def create_app(collector: Collector) -> Flask:
         ("/v1/probes/", lambda: _json({"probes": _as_dicts(collector)})),
         ("/v1/probes/<probe>/", lambda probe: _json({probe: _find(collector, probe)})),
         ("/v1/probes/<probe>/<meter>/", lambda probe, meter: _json({probe: _find_meter(collector, probe, meter)})),
-        ("/healthz", lambda: _json({"status": "ok"})),
+        ("/healthz", lambda: _json({"status": "ok", **counts(), "conflicts": collector.conflicts.counts})),
     )
     for path, view in routes:
         app.add_url_rule(path, endpoint=path, view_func=view)

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.block_signals()
         subscriber = subscriber_of(conf)
         store = open_store(conf.rrd_dir, conf.max_gap, conf.cleaning_interval)
-        pages = create_app(store, price=conf.kwh_price, currency=conf.currency, title=conf.title)
+        pages = create_app(
+            store, price=conf.kwh_price, currency=conf.currency, title=conf.title, counts=subscriber.gate.counts
+        )
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)

@@ -4,7 +4,7 @@ Energy and average use watts x known (see archive.py), so a gap adds nothing to 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, isnan, log10
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Figures:
     last: float | None
     kwh: float | None
     seconds: float
+    partly: bool = False  # of a sum: some of it was not known at some time
 
 
 def escape(text: str) -> str:
@@ -71,26 +72,41 @@ def combined(series: str, columns: Iterable[object], operator: str = "ADDNAN") -
     return "".join([f"{series}{first}", *(f",{series}{column},{operator}" for column in others)])
 
 
+def known_count(columns: Iterable[object]) -> str:
+    """Return the expression that counts the columns whose watts are known, row by row."""
+    return "0" + "".join(f",w{column},UN,0,1,IF,+" for column in columns)
+
+
 def measure(paths: Sequence[Path], start: int, end: int) -> tuple[list[Figures], Figures]:
-    """Return the figures of each file, and those of their sum, between two times on the edges of rows."""
+    """Return the figures of each file, and those of their sum, between two times on the edges of rows.
+
+    Power of the sum is known only where that of each file is; its average is the sum of their averages.
+    """
     columns = range(len(paths))
     arguments = [line for column, path in enumerate(paths) for line in definitions(column, path)]
-    arguments += [f"CDEF:{series}t={combined(series, columns)}" for series in ("w", "drawn", "consumed")]
+    arguments += [f"CDEF:{series}t={combined(series, columns)}" for series in ("drawn", "consumed")]
     arguments.append(f"CDEF:kt={combined('k', columns, 'MAXNAN')}")
+    arguments.append(f"CDEF:n={known_count(columns)}")
+    arguments.append(f"CDEF:wt=n,{len(paths)},EQ,{combined('w', columns)},UNKN,IF")
+    arguments.append(f"CDEF:partly=n,0,GT,n,{len(paths)},LT,*")
     for column in (*columns, "t"):
         for number, (series, function) in enumerate(PRINTED):
             arguments.append(f"VDEF:v{number}c{column}={series}{column},{function}")
             arguments.append(f"PRINT:v{number}c{column}:%.12le")
+    arguments += ["VDEF:vpartly=partly,MAXIMUM", "PRINT:vpartly:%.12le"]
     printed = rrdtool.graphv("-", "--start", str(start), "--end", str(end), arguments)
-    values = [float(printed[f"print[{index}]"]) for index in range(len(PRINTED) * (len(paths) + 1))]
+    values = [float(printed[f"print[{index}]"]) for index in range(len(PRINTED) * (len(paths) + 1) + 1)]
+    partly = values.pop() == 1
     figures = [_figures(*values[index : index + len(PRINTED)]) for index in range(0, len(values), len(PRINTED))]
-    return figures[:-1], figures[-1]
+    averages = [one.average for one in figures[:-1] if one.average is not None]
+    return figures[:-1], replace(figures[-1], average=sum(averages) if averages else None, partly=partly)
 
 
 def _figures(minimum: float, maximum: float, last: float, drawn: float, consumed: float, seconds: float) -> Figures:
-    if isnan(minimum) or not seconds > 0:
+    if not seconds > 0:
         return Figures(None, None, None, None, None, 0.0)
-    return Figures(minimum, drawn / seconds, maximum, last, consumed / JOULES_PER_KWH, seconds)
+    power = [None if isnan(value) else value for value in (minimum, maximum, last)]
+    return Figures(power[0], drawn / seconds, power[1], power[2], consumed / JOULES_PER_KWH, seconds)
 
 
 def amount(value: float | None, decimals: int = 0) -> str:

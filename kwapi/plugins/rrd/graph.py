@@ -9,14 +9,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import rrdtool
 
 from kwapi.plugins.rrd.archive import ARCHIVES
-from kwapi.plugins.rrd.figures import Figures, amount, combined, escape, literal, measure, watts
+from kwapi.plugins.rrd.figures import Figures, amount, combined, escape, known_count, literal, measure, watts
 from kwapi.plugins.rrd.store import Probe, Store
 
 PERIODS = {  # as in "the last ..."
@@ -33,7 +32,6 @@ NAME_WIDTH = 32  # characters in a legend
 CELL_WIDTHS = (11, 11, 11, 11, 14, 14)  # of its columns
 BOX = "  "  # as wide as the coloured box of a line that has one
 LATE = 60  # seconds that a row may need to be complete: slow wattmeters, and what waits to be written
-WAIT = 60.0  # seconds for another request to draw the same graph
 
 # Okabe and Ito's colours without black, which the colour-blind can tell apart, as they are and in other shades.
 PALETTE = ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
@@ -133,27 +131,31 @@ class Graphs:
         self._lock = threading.Lock()
         # librrd 1.7.2 with two threads in Pango at once: pictures without text, and crashes.
         self._drawing = threading.Lock()
-        self._cache: OrderedDict[tuple[str, str | None, bool], Future[Graph]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str | None, bool], Graph] = OrderedDict()
 
     def graph(self, period: str, probe: str | None = None, *, dark: bool = False) -> Graph:
         """Return the graph of a probe, or without one the summary of all probes that count to the total."""
         key = (period, probe, dark)
+        if (kept := self._kept(key)) is not None:
+            return kept
+        with self._drawing:
+            if (kept := self._kept(key)) is not None:  # drawn while we waited
+                return kept
+            graph = self._draw(period, probe, DARK if dark else LIGHT)
+            with self._lock:
+                self._cache[key] = graph
+                self._cache.move_to_end(key)
+                if len(self._cache) > self._cache_size:
+                    self._cache.popitem(last=False)
+        return graph
+
+    def _kept(self, key: tuple[str, str | None, bool]) -> Graph | None:
         with self._lock:
-            future = self._cache.get(key)
-            if mine := future is None or (future.done() and future.result().fresh_until <= self._clock()):
-                future = self._cache[key] = Future()
+            graph = self._cache.get(key)
+            if graph is None or graph.fresh_until <= self._clock():
+                return None
             self._cache.move_to_end(key)
-            if len(self._cache) > self._cache_size:
-                self._cache.popitem(last=False)
-        if mine:
-            try:
-                with self._drawing:
-                    future.set_result(self._draw(period, probe, DARK if dark else LIGHT))
-            except BaseException as error:
-                with self._lock:
-                    self._cache.pop(key, None)
-                future.set_exception(error)
-        return future.result(WAIT)
+            return graph
 
     def _draw(self, period: str, name: str | None, theme: Theme) -> Graph:
         now = self._clock()
@@ -174,9 +176,13 @@ class Graphs:
             return _graph(_message(f"No point in this time. The next may come at {due}.", plot), fresh_until)
         if name is not None:
             return _graph(_picture(plot, self._single(*seen[0])), fresh_until)
+        if len(seen) < len(usable):
+            _, total = measure([self.store.path(probe.name) for probe, _ in seen], start, end)
         elements = self._stack(seen, total, start, end, theme)
         if missing := len(probes) - len(seen):
             elements.append(f"COMMENT:{missing} of {len(probes)} probes without a measurement in this time.\\l")
+        if total.partly:
+            elements.append("COMMENT:Where the graph is shaded some probes were not measured.\\l")
         return _graph(_picture(plot, elements), fresh_until)
 
     def _single(self, probe: Probe, figures: Figures) -> list[str]:
@@ -201,6 +207,9 @@ class Graphs:
             _, figures = measure(others, start, end)
             elements.append(f"CDEF:others={combined('w', range(len(named), len(paths)))}")
             elements.append(f"AREA:others#{theme.others}:{self.legend_line(f'{len(others)} others', figures)}:STACK")
+        known = f"CDEF:known={known_count(range(len(paths)))}"
+        partly = f"CDEF:partly=known,0,GT,known,{len(paths)},LT,*"
+        elements += [known, partly, f"TICK:partly#{theme.others}50:1.0"]  # the stack lacks somebody there
         for column in range(len(named)):  # a thin line parts neighbours of like colours
             elements.append(f"CDEF:top{column}={combined('w', range(column + 1))}")
             elements.append(f"LINE0.6:top{column}#{theme.back}")

@@ -11,22 +11,21 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from math import ceil
 from pathlib import Path
 
 import rrdtool
 
-from kwapi.measurement import Message, counted_probes
+from kwapi.energy import MAX_GAP, gap_limit
+from kwapi.measurement import Message, counted_probes, stale_after
+from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
 from kwapi.plugins.rrd.archive import RRD_ERRORS, create, file_name, update_arguments
 
 LOG = logging.getLogger(__name__)
 
-MAX_GAP = 60.0  # seconds, and never less than GAP_INTERVALS
-GAP_INTERVALS = 2.5
 MAX_AHEAD = 60.0  # seconds; one value far ahead of its time would shut out all others until then
-STALE_INTERVALS, STALE_SECONDS = 3, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,7 @@ class _Series:
     path: Path
     watts: float | None = None
     timestamp: float = 0.0  # of the newest value taken
+    heard_at: float = 0.0  # by our steady clock
     waiting: list[tuple[float, float]] = field(default_factory=list)  # not yet written: timestamp, watts
     written: float | None = None  # up to when the file is; None: to be asked of the file
     heartbeat: int | None = None
@@ -67,11 +67,6 @@ class _Series:
 def natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts node-2 before node-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def stale_after(interval: float) -> float:
-    """Return the seconds after which a probe that is no longer measured is stale."""
-    return max(STALE_INTERVALS * interval, STALE_SECONDS)
 
 
 class Store:
@@ -89,18 +84,21 @@ class Store:
         cleaning_interval: float = 300.0,
         flush_every: float = 5.0,
         clock: Callable[[], float] = time.time,
+        steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = Path(directory).resolve()
         self.max_gap = max_gap
         self.cleaning_interval = cleaning_interval
         self.flush_every = flush_every
-        self.conflicts = 0  # values of a probe that another wattmeter has
+        self.conflicts = Conflicts()
         self.dropped = 0  # values not newer than the last, or of the future
+        self._publishers = Publishers(cleaning_interval, self.conflicts)
         self._clock = clock
+        self._steady_clock = steady_clock
         self._lock = threading.Lock()  # of all that is in memory
         self._writing = threading.Lock()  # keeps the values of a probe in order on their way to its file
         self._series: dict[str, _Series] = {}
-        self._rivals: set[tuple[str, str]] = set()
+        self._next_number = 0
         self._list_path = self.directory / "probes.json"
         self._list_changed = False
         self._list_broken = False
@@ -109,29 +107,21 @@ class Store:
 
     def add(self, message: Message) -> None:
         """Take the watts of a message, to be written by the next flush."""
-        if message.w is None:
+        now = self._steady_clock()
+        if message.w is None or not self._publishers.admit(message, now):
             return
         timestamp = round(message.timestamp, 3)  # as it is written
         if timestamp > self._clock() + MAX_AHEAD:
+            if not self.dropped:
+                LOG.warning("dropped what %s sends: its clock is more than %g s ahead", message.wattmeter, MAX_AHEAD)
             self.dropped += len(message.probes)
             return
-        wattmeter, interval = message.wattmeter, message.interval
         levels = repeat("device") if message.level is None else message.level
         with self._lock:
             for probe, watts, level in zip(message.probes, message.w, levels, strict=False):
-                if watts is None:
+                if watts is None or (series := self._claim(probe, level, message, now)) is None:
                     continue
-                series = self._series.get(probe)
-                if series is None:
-                    number = 1 + max((one.number for one in self._series.values()), default=-1)
-                    series = self._series[probe] = _Series(number, wattmeter, level, interval, self.path(probe))
-                    self._list_changed = True
-                elif (series.wattmeter, series.level, series.interval) != (wattmeter, level, interval):
-                    if series.wattmeter != wattmeter and self._keeps(series, timestamp):
-                        self._count_conflict(probe, series.wattmeter, wattmeter)
-                        continue
-                    series.wattmeter, series.level, series.interval = wattmeter, level, interval
-                    self._list_changed = True
+                series.heard_at = now
                 if timestamp > series.timestamp:
                     series.waiting.append((timestamp, watts))
                     series.watts, series.timestamp = watts, timestamp
@@ -141,31 +131,34 @@ class Store:
     def probes(self) -> list[Probe]:
         """Return all probes as they stand now, by name."""
         with self._lock:
-            snapshot = [
-                (name, s.number, s.wattmeter, s.level, s.interval, s.watts, s.timestamp or None, s.broken)
-                for name, s in self._series.items()
-            ]
-        snapshot.sort(key=lambda values: natural(values[0]))
-        now = self._clock()
-        levels: dict[str, dict[str, str]] = {}
-        for name, _, wattmeter, level, *_ in snapshot:
-            levels.setdefault(wattmeter, {})[name] = level
-        counted = {name for of_one_wattmeter in levels.values() for name in counted_probes(of_one_wattmeter)}
+            series = [(name, replace(one, waiting=[])) for name, one in self._series.items()]
+        series.sort(key=lambda named: natural(named[0]))
+        now = self._steady_clock()
+        counted = self._counted(series, now)
         return [
             Probe(
                 name,
-                number,
-                wattmeter,
-                level,
-                interval,
-                watts,
-                timestamp,
-                stale=timestamp is None or now - timestamp > stale_after(interval),
+                one.number,
+                one.wattmeter,
+                one.level,
+                one.interval,
+                one.watts,
+                one.timestamp or None,
+                stale=not one.timestamp or now - one.heard_at > stale_after(one.interval),
                 counted=name in counted,
-                broken=broken,
+                broken=one.broken,
             )
-            for name, number, wattmeter, level, interval, watts, timestamp, broken in snapshot
+            for name, one in series
         ]
+
+    def _counted(self, series: Iterable[tuple[str, _Series]], now: float) -> set[str]:
+        """Return the probes that count to the total; a probe that is no longer reported does not decide for others."""
+        live: dict[str, dict[str, str]] = {}
+        lapsed: dict[str, dict[str, str]] = {}
+        for name, one in series:
+            gone = has_lapsed(now - one.heard_at, one.interval, self.cleaning_interval)
+            (lapsed if gone else live).setdefault(one.wattmeter, {})[name] = one.level
+        return {name for levels in (lapsed | live).values() for name in counted_probes(levels)}
 
     def path(self, probe: str) -> Path:
         """Return the file of a probe."""
@@ -199,20 +192,29 @@ class Store:
             self.flush()
         self.flush()
 
-    def _keeps(self, series: _Series, timestamp: float) -> bool:
-        """Return whether the wattmeter that has a probe keeps it; it loses one that was stale for long."""
-        return timestamp - series.timestamp <= stale_after(series.interval) + self.cleaning_interval
-
-    def _count_conflict(self, probe: str, wattmeter: str, other: str) -> None:
-        self.conflicts += 1
-        if (probe, other) not in self._rivals:
-            self._rivals.add((probe, other))
-            LOG.warning("probe %s of %s is listed by %s too, whose values are dropped", probe, wattmeter, other)
+    def _claim(self, probe: str, level: str, message: Message, now: float) -> _Series | None:
+        """Return the series of a probe if the message's wattmeter may report it, None if another one does."""
+        wattmeter, interval = message.wattmeter, message.interval
+        series = self._series.get(probe)
+        if series is None:
+            series = _Series(self._next_number, wattmeter, level, interval, self.path(probe))
+            self._series[probe] = series
+            self._next_number += 1
+            self._list_changed = True
+        elif (series.wattmeter, series.level, series.interval) != (wattmeter, level, interval):
+            if series.wattmeter != wattmeter and not has_lapsed(
+                now - series.heard_at, series.interval, self.cleaning_interval
+            ):
+                self.conflicts.note(probe, "two wattmeters report the probe %s")
+                return None
+            series.wattmeter, series.level, series.interval = wattmeter, level, interval
+            self._list_changed = True
+        return series
 
     def _write(self, series: _Series) -> None:
         with self._lock:
             values, series.waiting = series.waiting, []
-            max_gap = ceil(max(self.max_gap, GAP_INTERVALS * series.interval))
+            max_gap = ceil(gap_limit(self.max_gap, series.interval))
         if not values:
             return
         path = str(series.path)
@@ -255,6 +257,7 @@ class Store:
             LOG.warning("%s is damaged, probes are listed when they are heard of: %r", self._list_path, error)
             return
         for name, one in series.items():
+            self._next_number = max(self._next_number, one.number + 1)
             if one.path.exists():
                 self._series[name] = one
                 self._resume(one)
@@ -268,6 +271,7 @@ class Store:
             self._mark_broken(series, error)
             return
         series.timestamp = series.written + 1  # rrdtool tells the second of the newest value, not its fraction
+        series.heard_at = self._steady_clock() - max(self._clock() - series.timestamp, 0.0)
         if series.timestamp > self._clock() + MAX_AHEAD:
             LOG.warning("%s has values of the future, and takes no others until then", path)
 

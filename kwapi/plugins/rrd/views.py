@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import Flask, Response, redirect, render_template, request, url_for
+from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -26,9 +26,13 @@ def create_app(
     currency: str = "EUR",
     title: str = "Kwapi",
     refresh: int = 5,
+    counts: Callable[[], dict[str, object]] = dict,
     clock: Callable[[], float] = time.time,
 ) -> Flask:
-    """Return the WSGI application that shows a store; pages load themselves again after ``refresh`` seconds or more."""
+    """Return the WSGI application that shows a store; pages load themselves again after ``refresh`` seconds or more.
+
+    ``counts`` gives what the bus counts, shown under /healthz.
+    """
     app = Flask(__name__)
     pages = Pages(store, Graphs(store, price=price, currency=currency, clock=clock), refresh, clock)
     routes: tuple[tuple[str, str, Callable[..., AnyResponse | str]], ...] = (
@@ -37,7 +41,7 @@ def create_app(
         ("/probe/<probe>/", "probe", pages.probe),
         ("/graph/<period>/", "summary_graph", pages.summary_graph),
         ("/graph/<period>/<probe>/", "probe_graph", pages.probe_graph),
-        ("/healthz", "healthz", lambda: Response("ok\n", content_type="text/plain")),
+        ("/healthz", "healthz", lambda: jsonify(status="ok", **counts(), conflicts=store.conflicts.counts)),
     )
     for path, endpoint, view in routes:
         app.add_url_rule(path, endpoint, view)
