@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import waitress
@@ -33,8 +34,8 @@ def refuse(error: ConfigError, stream: TextIO | None = None) -> int:
 
 
 def start_logging(level: str) -> None:
-    """Log to standard error, one line per event; under systemd that is the journal, which adds the time itself."""
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    """Log to standard error, one line per event; under systemd that is the journal, which adds time and program."""
+    stamp = "" if "JOURNAL_STREAM" in os.environ else f"%(asctime)s {Path(sys.argv[0]).name} "
     logging.basicConfig(level=level.upper(), format=stamp + "%(levelname)s %(name)s: %(message)s", force=True)
     # A page asks for all its images at once, and each that waits for a thread would be a warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
