@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (  # each line may import from the lines above it
     ("kwapi.errors",),
     ("kwapi.measurement",),
-    ("kwapi.energy",),
+    ("kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
     ("kwapi.bus",),
     ("kwapi.config",),
@@ -31,7 +31,9 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.simulator.snmp_pdu",),
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),
-    ("kwapi.cli.run", "kwapi.cli.samples"),
+    ("kwapi.cli.table",),
+    ("kwapi.cli.check", "kwapi.cli.read", "kwapi.cli.watch", "kwapi.cli.samples"),
+    ("kwapi.cli.run", "kwapi.cli.main"),
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator", "kwapi.cli"}

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kwapi import service
-from kwapi.config import STATE_DIR, Reader, load, no_problems
-from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.cli.check import check
+from kwapi.config import STATE_DIR
 from kwapi.errors import ConfigError
-from kwapi.plugins.api.app import access_problems
 
 DAEMONS = ("kwapi-drivers", "kwapi-forwarder", "kwapi-api", "kwapi-rrd")  # kwapi-drivers first: it makes the key
 START_DEADLINE = 20.0  # seconds for a daemon to be ready
@@ -93,30 +92,12 @@ def read_configuration(directory: Path, state_dir: str) -> list[str]:
 
     Daemons whose files say nothing of state_dir get this one, by the environment.
     """
-    mistakes: list[str] = []
-    addresses = []
-    reader = Reader("drivers", [directory / "drivers.conf"])
-    read_wattmeters(reader)
-    mistakes += reader.mistakes
-    state_dirs = {reader.conf.state_dir}
-    for daemon, path, problems in (
-        ("forwarder", "", no_problems),
-        ("api", "/v1/probes/", access_problems),
-        ("rrd", "/", no_problems),
-    ):
-        try:
-            conf = load(daemon, [directory / f"{daemon}.conf"], problems)
-        except ConfigError as error:
-            mistakes += error.mistakes
-            continue
-        state_dirs.add(conf.state_dir)
-        if path:
-            addresses.append(f"http://{LOCALLY.get(conf.host, conf.host)}:{conf.port}{path}")
-    if mistakes:
-        raise ConfigError(*mistakes)
-    if state_dirs == {STATE_DIR.default}:
+    configurations = check(directory)
+    if {conf.state_dir for conf in configurations.values()} == {STATE_DIR.default}:
         os.environ.setdefault("KWAPI_STATE_DIR", state_dir)
-    return addresses
+    pages = {"api": "/v1/probes/", "rrd": "/"}
+    found = [(configurations[daemon], path) for daemon, path in pages.items()]
+    return [f"http://{LOCALLY.get(conf.host, conf.host)}:{conf.port}{path}" for conf, path in found]
 
 
 def keep_running(children: Sequence[Child]) -> int:

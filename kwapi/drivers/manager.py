@@ -18,6 +18,8 @@ from kwapi.config import Reader, parse_arguments
 from kwapi.drivers.base import Clock, Driver
 from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError, CredentialsRefused, DeviceError
+from kwapi.measurement import Measurement
+from kwapi.plausibility import implausibilities
 from kwapi.signing import make_key_file, read_key
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Slot:
         self.since = clock()
         self.failures = 0  # in a row
         self.restarts = 0
+        self.is_checked = False  # for plausibility, by its first measurements
         self.worker: Worker | None = None
         self.start_at = self.since
         self._clock = clock
@@ -116,9 +119,16 @@ class Worker(threading.Thread):
             return LONGEST_WAIT if isinstance(error, CredentialsRefused) else back_off(self.slot.failures)
         if measurements:
             self.sender.publish(measurements, timestamp, monotonic)
+            self._check_once(measurements)
         if not self.sender.revoked:
             self.slot.succeeded()
         return 0.0
+
+    def _check_once(self, measurements: Sequence[Measurement]) -> None:
+        if not self.slot.is_checked:
+            self.slot.is_checked = True
+            for sentence in implausibilities(measurements):
+                LOG.warning("%s shows what cannot be: %s", self.name, sentence)
 
     def _failed(self, reason: str) -> None:
         if not self.sender.revoked and not self.stopping.is_set():

@@ -1,0 +1,46 @@
+"""``kwapi check``: every mistake in the files of all four daemons."""
+
+import argparse
+from pathlib import Path
+
+from oslo_config import cfg
+
+from kwapi import service
+from kwapi.config import PATHS, Reader, load, no_problems
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import ConfigError
+from kwapi.plugins.api.app import access_problems
+
+HELP = "check the configuration files of all daemons"
+PROBLEMS = {"forwarder": no_problems, "api": access_problems, "rrd": no_problems}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", default=PATHS, help="directory (%(default)s)")
+
+
+def check(directory: Path) -> dict[str, cfg.ConfigOpts]:
+    """Return the configuration of each daemon; raise ConfigError with the mistakes of all files."""
+    reader = Reader("drivers", [directory / "drivers.conf"])
+    read_wattmeters(reader)
+    mistakes = list(reader.mistakes)
+    configurations = {"drivers": reader.conf}
+    for daemon, problems in PROBLEMS.items():
+        try:
+            configurations[daemon] = load(daemon, [directory / f"{daemon}.conf"], problems)
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(*mistakes)
+    return configurations
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the mistakes and return 2, or 0 if there are none."""
+    try:
+        check(arguments.config_dir)
+    except ConfigError as error:
+        return service.refuse(error)
+    print(f"{arguments.config_dir}: no mistakes")
+    return 0

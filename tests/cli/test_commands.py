@@ -1,0 +1,93 @@
+import io
+import json
+
+import pytest
+
+from kwapi.cli.main import main
+from kwapi.cli.table import lines, show
+from kwapi.cli.watch import Board, total_watts
+from tests.clock import Clock
+from tests.messages import message
+from tests.test_layers import ROOT
+
+
+def configured(tmp_path, *sections):
+    path = tmp_path / "drivers.conf"
+    path.write_text("".join(sections))
+    return ["--config-file", str(path)]
+
+
+DUMMY = "[lab.meter]\ndriver = dummy\nload = steady\nwatts = 42\nprobes = a, b\n"
+
+
+def test_read_shows_what_a_wattmeter_measures(tmp_path, capsys):
+    assert main(["read", "lab.meter", *configured(tmp_path, DUMMY)]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["probe", "level", "W", "V", "A"]
+    assert rows[1][:4] == ["a", "device", "42.0", "230.0"]
+    assert [row[0] for row in rows] == ["probe", "a", "b"]
+
+
+def test_read_gives_json(tmp_path, capsys):
+    assert main(["read", "lab.meter", "--json", *configured(tmp_path, DUMMY)]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (first["probe"], first["watts"], first["kwh"], first["level"]) == ("a", 42.0, None, "device")
+
+
+def test_read_says_what_is_wrong(tmp_path, capsys):
+    assert main(["read", "nobody", *configured(tmp_path, DUMMY)]) == 2
+    assert "there is no wattmeter 'nobody'; there are lab.meter" in capsys.readouterr().err
+    assert main(["read", "x", *configured(tmp_path, "[x]\ndriver = dumy\n")]) == 2
+    assert "unknown driver" in capsys.readouterr().err
+    silent = "[x]\ndriver = snmp\nhost = 127.0.0.1\nport = 9\ntimeout = 0.1\nretries = 0\nprobes = a\n"
+    assert main(["read", "x", *configured(tmp_path, silent)]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_check_tells_of_all_files(tmp_path, capsys):
+    assert main(["check", "--config-dir", str(ROOT / "etc" / "demo")]) == 0
+    assert "no mistakes" in capsys.readouterr().out
+    (tmp_path / "drivers.conf").write_text("[x]\ndriver = dumy\n")
+    assert main(["check", "--config-dir", str(tmp_path)]) == 2
+    printed = capsys.readouterr().err
+    assert "unknown driver 'dumy'" in printed
+    assert all(f"{daemon}.conf: cannot be read" in printed for daemon in ("forwarder", "api", "rrd"))
+
+
+def test_watch_needs_the_key(tmp_path, capsys):
+    path = tmp_path / "api.conf"
+    path.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
+    assert main(["watch", "--config-file", str(path)]) == 2
+    assert "copy it from where kwapi-drivers runs" in capsys.readouterr().err
+
+
+def test_the_board_shows_each_wattmeter():
+    clock = Clock()
+    board = Board(clock)
+    for seq in range(3):
+        board.add(
+            message("pdu", seq, probes=["in", "o"], w=[100.0, 60.0], level=["inlet", "outlet"], timestamp=clock.now)
+        )
+    board.add(message("meter", timestamp=clock.now - 2, w=[None]))
+    assert board.look(2.0) == [["meter", 1, None, 0.5, 2.0], ["pdu", 2, 100.0, 1.5, 0.0]]
+    assert [row[3] for row in board.look(1.0)] == [0.0, 0.0]
+
+
+def test_watts_of_a_message_are_those_of_its_outermost_level():
+    assert total_watts(message(probes=["in", "o"], w=[100.0, 60.0], level=["inlet", "outlet"])) == 100.0
+    assert total_watts(message(kwh=[1.0])) is None
+
+
+def test_a_table_is_aligned():
+    assert lines(["probe", "W"], [["a", 5.0], ["long", None]]) == ["probe  W", "a      5", "long   -"]
+    assert lines(["probe", "W"], []) == ["probe  W"]
+
+
+@pytest.mark.parametrize(("terminal", "expected"), [(False, "p\tW\na\t\n"), (True, "\033[1mp  W\033[0m\na  -\n")])
+def test_a_terminal_gets_colour_and_a_pipe_gets_tabs(terminal, expected, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    show(["p", "W"], [["a", None]], stream)
+    assert stream.getvalue() == expected
