@@ -163,6 +163,8 @@ class Graphs:
         self.store.flush(probe.name for probe in probes)
         start, end = window(period, max([now, *(probe.timestamp or 0.0 for probe in probes)]))
         end = known_until(period, end, probes)
+        if name is None and ARCHIVES[period].resolution < LATE:
+            start += 2 * ARCHIVES[period].resolution  # rows that some files lose while others are still to be read
         title = f"{'All probes' if name is None else literal(name)}, last {PERIODS[period]}"
         plot = ["--start", str(start), "--end", str(end), "--title", title, *theme.arguments()]
         usable = [probe for probe in probes if not probe.broken and self.store.readable(probe.name)]
