@@ -1,0 +1,206 @@
+"""Modbus lines: a serial line or a TCP connection, with one request in flight on each, whichever sections use it.
+
+On an RS-485 line two questions at once would collide, and a gateway that leads to one queues or drops them. A section
+has its turn on the line for the whole of a poll, so that the values of a poll belong together.
+
+Source: MODBUS Application Protocol Specification V1.1b3, 7 (exception codes); pymodbus 3 speaks the rest.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import serial
+from pymodbus import FramerType, ModbusException
+from pymodbus.client import ModbusSerialClient, ModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusIOException
+
+from kwapi.drivers.base import Clock
+from kwapi.errors import DeviceError
+
+LONGEST_WAIT = 3.0  # seconds for a turn
+LONGEST_TURN = 3.0  # seconds after which no further request begins
+FUNCTIONS = {"holding": 3, "input": 4}
+NO_SUCH_REGISTERS = (2, 3)  # illegal data address; illegal data value, which some send for too many at once
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    5: "acknowledge",
+    6: "server device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+
+
+class Refused(DeviceError):
+    """The meter does not have the registers that were asked for, or not so many at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to reach a line: by TCP if there is a ``host``, else by the serial port ``device``."""
+
+    host: str = ""
+    port: int = 502
+    rtu_over_tcp: bool = False
+    device: str = ""
+    baudrate: int = 9600
+    parity: str = "N"
+    stop_bits: int = 1
+    timeout: float = 1.0
+
+    def place(self) -> str:
+        """Return the name of the line."""
+        return f"{self.host}:{self.port}" if self.host else self.device
+
+    def client(self) -> "TcpClient | SerialClient":
+        """Return a client of pymodbus, not connected yet; it never repeats a request by itself."""
+        if not self.host:
+            return SerialClient(
+                self.device,
+                baudrate=self.baudrate,
+                parity=self.parity,
+                stopbits=self.stop_bits,
+                timeout=self.timeout,
+                retries=0,
+            )
+        framer = FramerType.RTU if self.rtu_over_tcp else FramerType.SOCKET
+        return TcpClient(self.host, port=self.port, framer=framer, timeout=self.timeout, retries=0)
+
+
+class TcpClient(ModbusTcpClient):
+    """pymodbus's, but an error of connecting keeps its reason."""
+
+    def connect(self) -> bool:
+        """Connect unless connected."""
+        if not self.socket:
+            address = (self.comm_params.host, self.comm_params.port)
+            self.socket = socket.create_connection(address, self.comm_params.timeout_connect)
+        return True
+
+
+class SerialClient(ModbusSerialClient):
+    """pymodbus's, but an error of opening keeps its reason."""
+
+    def connect(self) -> bool:
+        """Open the port, which no other program may use meanwhile, unless it is open."""
+        if not self.socket:
+            self.socket = serial.Serial(
+                self.comm_params.host,
+                baudrate=self.comm_params.baudrate,
+                parity=self.comm_params.parity,
+                stopbits=self.comm_params.stopbits,
+                timeout=self.comm_params.timeout_connect,
+                write_timeout=self.comm_params.timeout_connect,
+                inter_byte_timeout=self.inter_byte_timeout or None,
+                exclusive=True,
+            )
+        return True
+
+
+class Line:
+    """One line. Its lock is held over I/O on purpose: it is what keeps requests apart."""
+
+    def __init__(self, settings: Settings, *, patience: float = LONGEST_WAIT, clock: Clock = time.monotonic) -> None:
+        self.settings = settings
+        self.name = settings.place()
+        self.users = 0
+        self._client = settings.client()
+        self._turn = threading.Lock()
+        self._patience = patience
+        self._clock = clock
+        self._end = 0.0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep the line for oneself meanwhile; raise DeviceError when others do not let go of it."""
+        if not self._turn.acquire(timeout=self._patience):
+            raise DeviceError(f"{self.name} was busy with the meters of other sections for {self._patience:g} s")
+        try:
+            self._end = self._clock() + LONGEST_TURN
+            yield
+        finally:
+            self._turn.release()
+
+    def read(self, unit: int, table: str, at: int, count: int) -> list[int]:
+        """Return registers of a unit; to be called within turn(). An answer that does not come is asked for again."""
+        what = f"{self.name} unit {unit}: {table} registers {at} to {at + count - 1}"
+        try:
+            try:
+                return self._ask(what, unit, table, at, count)
+            except ModbusException:
+                # Lost, garbled, or a connection that the other side had closed. What comes late must not be taken
+                # for the answer to the next request, so that goes over a new connection.
+                self.hang_up()
+                return self._ask(what, unit, table, at, count)
+        except ModbusException as error:
+            self.hang_up()
+            raise DeviceError(f"{what}: {self._reason(error)}") from error
+        except OSError as error:
+            self.hang_up()
+            raise DeviceError(f"{self.name}: {error}") from error
+
+    def hang_up(self) -> None:
+        """Close the connection; the next request makes a new one."""
+        self._client.close()  # type: ignore[no-untyped-call]
+
+    def _reason(self, error: ModbusException) -> str:
+        if isinstance(error, ModbusIOException):
+            return f"no usable answer within {self.settings.timeout:g} s"
+        return "the connection was closed" if isinstance(error, ConnectionException) else error.string
+
+    def _ask(self, what: str, unit: int, table: str, at: int, count: int) -> list[int]:
+        if self._clock() > self._end:
+            raise DeviceError(f"{what}: the poll took longer than {LONGEST_TURN:.0f} s")
+        ask = self._client.read_holding_registers if table == "holding" else self._client.read_input_registers
+        answer = ask(at, count=count, device_id=unit)
+        if answer.isError():
+            code = answer.exception_code
+            error = Refused if code in NO_SUCH_REGISTERS else DeviceError
+            raise error(f"{what}: refused with {EXCEPTIONS.get(code, 'exception')} ({code})")
+        if answer.function_code != FUNCTIONS[table] or len(answer.registers) != count:
+            raise ModbusException(f"answered with {len(answer.registers)} of function {answer.function_code}")
+        return list(answer.registers)
+
+
+class Lines:
+    """The lines of a process, each of them shared by the sections that name it."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+        self._lock = threading.Lock()
+        # pymodbus logs each failed request by itself; we raise what failed.
+        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+
+    def take(self, settings: Settings) -> Line:
+        """Return the line of these settings, to be given back; DeviceError when sections disagree on them."""
+        with self._lock:
+            line = self._lines.get(settings.place())
+            if line is None:
+                line = self._lines[settings.place()] = Line(settings)
+            if line.settings != settings:
+                raise DeviceError(f"the sections that use {line.name} must agree on every setting of the line")
+            line.users += 1
+            return line
+
+    def give_back(self, line: Line) -> None:
+        """Close the line when nobody uses it any more."""
+        with self._lock:
+            line.users -= 1
+            if not line.users:
+                self._lines.pop(line.name, None)
+                line.hang_up()  # before another section opens the port anew
+
+    def close(self) -> None:
+        """Close every line."""
+        with self._lock:
+            lines, self._lines = list(self._lines.values()), {}
+        for line in lines:
+            line.hang_up()
