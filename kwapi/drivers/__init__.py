@@ -7,6 +7,8 @@ from kwapi.drivers.base import Driver
 
 BUILT_IN = {
     "dummy": "kwapi.drivers.dummy:Dummy",
+    "modbus": "kwapi.drivers.modbus:Modbus",
+    "nut": "kwapi.drivers.nut:Nut",
     "snmp": "kwapi.drivers.snmp:Snmp",
 }
 
