@@ -7,10 +7,19 @@ from kwapi.drivers.base import Driver
 
 BUILT_IN = {
     "dummy": "kwapi.drivers.dummy:Dummy",
+    "http_json": "kwapi.drivers.http_json:HttpJson",
+    "hwmon": "kwapi.drivers.hwmon:Hwmon",
     "modbus": "kwapi.drivers.modbus:Modbus",
+    "mqtt": "kwapi.drivers.mqtt:Mqtt",
     "nut": "kwapi.drivers.nut:Nut",
+    "nvml": "kwapi.drivers.nvml:Nvml",
+    "p1": "kwapi.drivers.p1:P1",
+    "rapl": "kwapi.drivers.rapl:Rapl",
+    "sml": "kwapi.drivers.sml:Sml",
     "snmp": "kwapi.drivers.snmp:Snmp",
+    "wattsup": "kwapi.drivers.wattsup:Wattsup",
 }
+EXTRAS = {"http_json", "modbus", "mqtt", "nvml", "p1", "sml"}  # drivers whose library is installed by kwapi[NAME]
 
 
 def driver_names() -> list[str]:

@@ -15,7 +15,7 @@ Source: NVML API Reference Guide, nvmlDeviceGetPowerUsage, nvmlDeviceGetTotalEne
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import pynvml  # type: ignore[import-untyped]
+import pynvml
 
 from kwapi.drivers.base import Driver
 from kwapi.energy import JOULES_PER_KWH

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kwapi.config import DRIVER, WATTMETER, Reader
-from kwapi.drivers import find_driver
+from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
 from kwapi.measurement import RESERVED, name_problem, probe_problem
 
@@ -60,7 +60,8 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
         reader.mistake(section, "driver", str(error))
         return None
     except (ImportError, AttributeError) as error:
-        reader.mistake(section, "driver", f"cannot be loaded: {error}")
+        hint = f"; pip install 'kwapi[{name}]'" if name in EXTRAS else ""
+        reader.mistake(section, "driver", f"cannot be loaded: {error}{hint}")
         return None
     values = reader.values(section, (*WATTMETER, *driver.options))
     values["probes"] = without_end(values["probes"] or [])
