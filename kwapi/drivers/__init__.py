@@ -15,11 +15,20 @@ BUILT_IN = {
     "nvml": "kwapi.drivers.nvml:Nvml",
     "p1": "kwapi.drivers.p1:P1",
     "rapl": "kwapi.drivers.rapl:Rapl",
+    "redfish": "kwapi.drivers.redfish:Redfish",
     "sml": "kwapi.drivers.sml:Sml",
     "snmp": "kwapi.drivers.snmp:Snmp",
     "wattsup": "kwapi.drivers.wattsup:Wattsup",
 }
-EXTRAS = {"http_json", "modbus", "mqtt", "nvml", "p1", "sml"}  # drivers whose library is installed by kwapi[NAME]
+EXTRAS = {
+    "http_json",
+    "modbus",
+    "mqtt",
+    "nvml",
+    "p1",
+    "redfish",
+    "sml",
+}  # drivers whose library is installed by kwapi[NAME]
 
 
 def driver_names() -> list[str]:
