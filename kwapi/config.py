@@ -146,6 +146,19 @@ WATTMETER = (
         min=1,
         help="Seconds after which a poll that has not ended is given up; three intervals, and at least 10, by default.",
     ),
+    cfg.Opt(
+        "factor",
+        type=types.Dict(types.Float()),
+        default={},
+        help="Calibration: what the power, current and energy of a probe are multiplied by, such as web-1:1.02, "
+        "web-2:0.99.",
+    ),
+    cfg.Opt(
+        "offset",
+        type=types.Dict(types.Float()),
+        default={},
+        help="Calibration: watts added to the power of a probe that draws any, such as web-1:-1.5.",
+    ),
 )
 
 

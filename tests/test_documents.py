@@ -5,6 +5,7 @@ import re
 import pytest
 
 from kwapi.config import Reader
+from kwapi.drivers.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
 from tests.test_layers import ROOT
@@ -47,3 +48,12 @@ def test_links_lead_somewhere(document):
         (path,) = (ROOT / "docs" / "adr").glob(f"{path.name}*")
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text("utf-8")):
         assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+def test_the_profile_of_contributing_is_sound(tmp_path):
+    (tmp_path / "acme.toml").write_text(code_blocks("CONTRIBUTING.md", "toml")[0])
+    acme = load(tmp_path)["acme"]
+    assert [(table.kind, [column.quantity for column in table.columns]) for table in acme.tables] == [
+        ("inlet", ["w"]),
+        ("outlet", ["w", "a", "kwh"]),
+    ]

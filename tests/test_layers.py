@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (  # each line may import from the lines above it
     ("kwapi.errors",),
     ("kwapi.measurement",),
-    ("kwapi.energy", "kwapi.plausibility"),
+    ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
     ("kwapi.bus",),
     ("kwapi.config",),
@@ -49,7 +49,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),
     ("kwapi.cli.table",),
-    ("kwapi.cli.check", "kwapi.cli.read", "kwapi.cli.watch", "kwapi.cli.samples"),
+    ("kwapi.cli.check", "kwapi.cli.read", "kwapi.cli.watch", "kwapi.cli.devices", "kwapi.cli.samples"),
     ("kwapi.cli.run", "kwapi.cli.main"),
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}

@@ -1,7 +1,9 @@
 import pytest
 
+from kwapi.cli import devices
 from kwapi.cli.samples import main, sample
 from kwapi.config import OPTIONS, Reader
+from kwapi.drivers import BUILT_IN
 from kwapi.drivers.wattmeter import read_wattmeters
 from tests.test_layers import ROOT
 
@@ -10,6 +12,14 @@ from tests.test_layers import ROOT
 def test_the_samples_are_those_of_the_options(daemon):
     """When this fails, an option was changed: run tox -e genconfig."""
     assert (ROOT / "etc" / "kwapi" / f"{daemon}.conf").read_text("utf-8") == sample(daemon)
+
+
+def test_the_page_of_devices_is_that_of_the_drivers_and_profiles(tmp_path):
+    """When this fails, a driver or a profile was changed: run tox -e genconfig."""
+    devices.main([str(tmp_path / "devices.md")])
+    page = (tmp_path / "devices.md").read_text("utf-8")
+    assert (ROOT / "docs" / "devices.md").read_text("utf-8") == page
+    assert all(f"| `{name}` |" in page for name in (*BUILT_IN, "eaton-g3", "sdm630", "shelly2", "zigbee2mqtt"))
 
 
 @pytest.mark.parametrize("daemon", OPTIONS)

@@ -59,7 +59,7 @@ def poll(wattmeter: Wattmeter) -> list[Measurement]:
         driver.open()
         while not (measurements := driver.read()) and time.monotonic() < end:
             time.sleep(min(wattmeter.interval, 1.0))
-        return measurements
+        return wattmeter.calibrated(measurements)
     finally:
         driver.close()
         wattmeter.driver.close_shared(shared)

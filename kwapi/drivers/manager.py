@@ -111,7 +111,7 @@ class Worker(threading.Thread):
                 self._is_open = True  # also half open, so that it is closed
                 driver.open()
             driver.answered_at = None
-            measurements = driver.read()
+            measurements = self._wattmeter.calibrated(driver.read())
             timestamp, monotonic = driver.answered_at or (driver.wall_clock(), driver.monotonic_clock())
         except (DeviceError, OSError) as error:
             self._failed(str(error) or repr(error))

@@ -6,6 +6,7 @@ a while does not shift the others. Columns that change slowly are read less ofte
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from oslo_config import cfg
 
@@ -64,6 +65,7 @@ class Snmp(Driver):
             default=AUTO,
             help="Device family. auto: found by what the device calls itself (sysObjectID); generic: the OIDs below.",
         ),
+        cfg.StrOpt("profile_dir", default="/etc/kwapi/profiles", help="Directory with more profiles, if it is there."),
         cfg.ListOpt("oid", default=[], help="generic: columns or single values; the i-th name is the i-th row."),
         cfg.StrOpt("quantity", default="w", choices=list(UNITS), help="generic: what they are."),
         cfg.StrOpt("unit", help="generic: what one count is worth, such as W, 0.1 W, mW, 0.1 kWh; 0.01 for a pf."),
@@ -87,6 +89,7 @@ class Snmp(Driver):
     retries: int
     slow_interval: float
     profile: str
+    profile_dir: str
     oid: list[str]
     quantity: str
     unit: str | None
@@ -151,7 +154,7 @@ class Snmp(Driver):
     def _find_rows(self) -> dict[Row, tuple[Cell, ...]]:
         if self.profile == GENERIC:
             return self._rows_of(self._generic())[0]
-        known = profiles.load()
+        known = self._profiles()
         found = self._detect(known) if self.profile == AUTO else known[self.profile]
         rows, columns = self._rows_of(found)
         if found.fallback and not has_power(rows, columns):
@@ -169,6 +172,10 @@ class Snmp(Driver):
         raise DeviceError(
             f"{self.host} has the sysObjectID {name!r}, which no profile knows; set profile in its section"
         )
+
+    def _profiles(self) -> dict[str, Profile]:
+        own = Path(self.profile_dir)
+        return profiles.load(own if own.is_dir() else None)
 
     def _generic(self) -> Profile:
         cells = self._agent.get(self.oid)
@@ -201,7 +208,7 @@ class Snmp(Driver):
 
     def _profile_problems(self) -> Iterator[tuple[str, str]]:
         try:
-            known = profiles.load()
+            known = self._profiles()
         except ConfigError as error:
             yield from (("profile", mistake) for mistake in error.mistakes)
             return

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kwapi.calibration import calibrate
 from kwapi.config import DRIVER, WATTMETER, Reader
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
-from kwapi.measurement import RESERVED, name_problem, probe_problem
+from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Wattmeter:
     def new_driver(self, shared: Any) -> Driver:
         """Return a driver of its own for a new worker."""
         return self.driver(self.name, self.values, shared)
+
+    def calibrated(self, measurements: list[Measurement]) -> list[Measurement]:
+        """Return what a driver read, with the section's calibration applied."""
+        return calibrate(measurements, self.values.get("factor", {}), self.values.get("offset", {}))
 
 
 def read_wattmeters(reader: Reader) -> list[Wattmeter]:
@@ -65,6 +70,9 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
         return None
     values = reader.values(section, (*WATTMETER, *driver.options))
     values["probes"] = without_end(values["probes"] or [])
+    for key in ("factor", "offset"):
+        for probe in values[key].keys() - driver(section, values).probe_names():
+            reader.mistake(section, key, f"{probe!r} is no probe of this wattmeter")
     values["hang_timeout"] = values["hang_timeout"] or max(3 * values["interval"], 10.0)
     return Wattmeter(section, driver, values, values["interval"], values["hang_timeout"])
 

@@ -88,3 +88,26 @@ def test_drivers_are_found_by_name():
     assert find_driver("dummy") is Dummy
     with pytest.raises(LookupError, match="there are dummy, "):
         find_driver("nothing")
+
+
+def test_a_calibration_is_applied_and_must_name_a_probe(tmp_path):
+    section = "[m]\ndriver = dummy\nload = steady\nwatts = 100\nprobes = a, b\n"
+    reader, (wattmeter,) = read(tmp_path, section + "factor = a:1.5\noffset = b:-3\n")
+    reader.finish()
+    assert [one.watts for one in wattmeter.calibrated(wattmeter.new_driver(None).read())] == [150.0, 97.0]
+    (mistake,) = mistakes(tmp_path, section + "factor = c:1.5\n")
+    assert mistake == "drivers.conf:6: [m] factor: 'c' is no probe of this wattmeter"
+
+
+def test_a_profile_of_ones_own_is_found_in_profile_dir(tmp_path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mine.toml").write_text(
+        '[mine]\ntitle = "Mine"\nsource = "me"\nchecked = "MIB"\nbase = "1.3.6.1.4.1.99999"\n'
+        '[mine.outlet]\nw = {oid = "1.2", unit = "W"}\n'
+    )
+    section = "[pdu]\ndriver = snmp\nhost = 127.0.0.1\nprobes = a\nprofile = mine\n"
+    reader, _ = read(tmp_path, section + f"profile_dir = {tmp_path}/profiles\n")
+    reader.finish()
+    assert "'mine' is unknown" in mistakes(tmp_path, section)[0]
+    (tmp_path / "profiles" / "mine.toml").write_text("[mine]\ntitle = 5\n")
+    assert "mine.toml" in mistakes(tmp_path, section + f"profile_dir = {tmp_path}/profiles\n")[0]
