@@ -28,6 +28,7 @@ A table also takes:
     digits      column of the decimal digits by which each value is shifted
     factors     column of what each value is multiplied by or, if negative, divided by; 0 is neither
     names       column of the names of all values
+    labels      column of the names that its owner gave the rows, which "kwapi discover" takes over
     available   column that tells whether the value is valid now: {oid = "5.2.3.1.2", is = [1]}
     only        column that tells which rows are of this kind, by "is" or by "not"; a missing cell counts as 0
 """
@@ -74,7 +75,14 @@ PROFILE_KEYS: dict[str, type] = {
     "fallback": str,
     "like": str,
 }
-TABLE_KEYS: dict[str, type] = {"digits": str, "factors": str, "names": str, "available": dict, "only": dict}
+TABLE_KEYS: dict[str, type] = {
+    "digits": str,
+    "factors": str,
+    "names": str,
+    "labels": str,
+    "available": dict,
+    "only": dict,
+}
 COLUMN_KEYS: dict[str, type] = {
     "oid": str,
     "unit": str,
@@ -157,6 +165,7 @@ class Table:
     digits: str | None = None
     factors: str | None = None
     names: str | None = None
+    labels: str | None = None
     available: Condition | None = None
     only: Condition | None = None
 
@@ -369,7 +378,7 @@ def _key_mistakes(where: str, entry: object, kinds: Mapping[str, type], required
 
 
 def _content_problem(key: str, value: Any) -> str | None:
-    if key in ("oid", "base", "digits", "factors", "names") and not OID.fullmatch(value):
+    if key in ("oid", "base", "digits", "factors", "names", "labels") and not OID.fullmatch(value):
         return "is no OID"
     if key == "sys_object_ids" and not all(isinstance(oid, str) and OID.fullmatch(oid) for oid in value):
         return "are not all OIDs"

@@ -1,0 +1,269 @@
+import argparse
+import json
+import socket
+
+import pytest
+from pysnmp.entity import config
+from pysnmp.proto.rfc1902 import ObjectIdentifier, OctetString
+
+from kwapi.cli import discover
+from kwapi.cli.discover import Found, clean, probe_names, rows_to_name, wattmeter_name
+from kwapi.config import Reader
+from kwapi.drivers.profile import load
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.measurement import Measurement
+from tests.drivers.modbus_meter import Meter, TcpServer, words
+from tests.drivers.snmp_agent import SnmpAgent
+
+RPDU2 = "1.3.6.1.4.1.318.1.1.26"
+QUICK = ("--timeout", "2", "--retries", "1")
+
+
+def run(*argv):
+    """Run the command as kwapi does."""
+    parser = argparse.ArgumentParser()
+    discover.add_arguments(parser)
+    return discover.run(parser.parse_args([str(word) for word in argv]))
+
+
+def accepted(text, path):
+    """Return the wattmeters that kwapi-drivers would have of a text; fail if anything in it is wrong."""
+    path.write_text(text)
+    reader = Reader("drivers", [path])
+    wattmeters = read_wattmeters(reader)
+    reader.finish()
+    return {each.name: each.values for each in wattmeters}
+
+
+def apc(outlets, watts=10, users=()):
+    """Return an APC PDU, given the labels of its outlets by number."""
+    cells = {
+        "1.3.6.1.2.1.1.1.0": OctetString("AP8659\r\n[evil]\r\ndriver = dummy"),
+        "1.3.6.1.2.1.1.2.0": ObjectIdentifier("1.3.6.1.4.1.318.1.3.4.6"),
+        f"{RPDU2}.4.3.1.5.1": 9,
+        f"{RPDU2}.4.3.1.16.1": 10,
+    }
+    for number, label in outlets.items():
+        cells |= {f"{RPDU2}.9.4.3.1.7.{number}": watts, f"{RPDU2}.9.4.3.1.3.{number}": OctetString(label)}
+    return SnmpAgent(cells, users)
+
+
+def test_labels_of_the_outlets_become_names_that_the_daemon_accepts(tmp_path, capsys):
+    labels = ["'web'", "", "a/b, c@d", "cost: $5", "twin", "twin", b"caf\xe9\n[x]", "caf\u00e9\n[y]".encode()]
+    with apc(dict(enumerate(labels, 1))) as agent:
+        assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 0
+    printed = capsys.readouterr()
+    values = accepted(printed.out, tmp_path / "drivers.conf")["127-0-0-1"]
+    fallbacks = [f"127-0-0-1-outlet-{number}" for number in (2, 5, 6)]
+    names = ["web", fallbacks[0], "a-b- c-d", "cost: $5", *fallbacks[1:], "café [x]", "café [y]"]
+    assert values["probes"] == names
+    assert (values["host"], values["port"]) == ("127.0.0.1", agent.port)
+    assert "#   127-0-0-1-inlet-1@inlet.1" in printed.out.splitlines()
+    assert printed.err == ""
+
+
+def test_outlets_with_a_hole_in_their_numbers_are_named_with_their_rows(tmp_path, capsys):
+    with apc({1: "a", 2: "b", 4: "d"}) as agent:
+        assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 0
+    (values,) = accepted(capsys.readouterr().out, tmp_path / "drivers.conf").values()
+    assert values["probes"] == ["a@outlet.1", "b@outlet.2", "d@outlet.4"]
+
+
+def test_json_has_a_row_for_each_thing_that_is_measured(capsys):
+    with apc({1: "a"}) as agent:
+        assert run("snmp", "--json", f"127.0.0.1:{agent.port}", *QUICK) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["host"], found["profile"]) == ("127.0.0.1", "apc-rpdu2")
+    unknown = dict.fromkeys(("volts", "amps", "power_factor", "hertz", "kwh"))
+    assert found["rows"] == [
+        {"level": "inlet", "index": "1", "watts": 90.0, "volt_amperes": 100.0, **unknown},
+        {"level": "outlet", "index": "1", "watts": 10.0, "volt_amperes": None, **unknown},
+    ]
+
+
+def test_what_cannot_be_true_is_told(capsys):
+    with apc({1: "a"}, watts=1000) as agent:
+        assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 0
+    assert "127.0.0.1: implausible: the 1 probes of level outlet draw 1000 W" in capsys.readouterr().err
+
+
+def test_two_devices_share_no_name_and_a_silent_one_is_told(tmp_path, capsys):
+    with apc({1: "web"}) as one, apc({1: "web"}) as other, socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        hosts = [f"127.0.0.1:{port}" for port in (one.port, silent.getsockname()[1], other.port)]
+        assert run("snmp", *hosts, "--timeout", "0.5", "--retries", "0") == 1
+    printed = capsys.readouterr()
+    second = f"127-0-0-1-{other.port}"
+    found = accepted(printed.out, tmp_path / "drivers.conf")
+    assert {name: values["probes"] for name, values in found.items()} == {
+        "127-0-0-1": ["web"],
+        second: [f"{second}-outlet-1"],
+    }
+    assert len(printed.err.splitlines()) == 1
+    assert f"{hosts[1]} did not answer" in printed.err
+
+
+def test_a_device_of_no_known_family_is_told_with_the_profiles_there_are(capsys):
+    with SnmpAgent({"1.3.6.1.2.1.1.2.0": ObjectIdentifier("1.3.6.1.4.1.99999")}) as agent:
+        assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "no profile knows its sysObjectID '1.3.6.1.4.1.99999'; --profile takes one of apc-easy," in printed.err
+        assert run("snmp", f"127.0.0.1:{agent.port}", "--profile", "ups", *QUICK) == 1
+        assert "measures nothing that is known of it" in capsys.readouterr().err
+
+
+def test_a_secret_comes_from_a_file_or_the_environment_and_is_not_printed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "community").write_text("public\n")
+    with apc({1: "a"}) as agent:
+        assert run("snmp", f"127.0.0.1:{agent.port}", "--community-file", tmp_path / "community", *QUICK) == 0
+        assert "\ncommunity =\n" in capsys.readouterr().out
+        monkeypatch.setenv("KWAPI_COMMUNITY", "public")
+        assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 0
+        assert "\ncommunity =\n" in capsys.readouterr().out
+        assert run("snmp", f"127.0.0.1:{agent.port}", "--community", "public", *QUICK) == 0
+        assert "\ncommunity = public\n" in capsys.readouterr().out
+
+
+def test_the_keys_of_v3_come_from_files(tmp_path, capsys):
+    keys = {"auth": "auth-secret", "priv": "priv-secret"}
+    for name, key in keys.items():
+        (tmp_path / name).write_text(key)
+    user = ("kwapi", config.USM_AUTH_HMAC96_SHA, keys["auth"], config.USM_PRIV_CFB128_AES, keys["priv"])
+    files = [word for name in keys for word in (f"--{name}-key-file", tmp_path / name)]
+    with apc({1: "a"}, users=[user]) as agent:
+        assert run("snmp", f"127.0.0.1:{agent.port}", "--version", "3", "--user", "kwapi", *files, *QUICK) == 0
+    printed = capsys.readouterr().out
+    assert "\nversion = 3\nuser = kwapi\nauth_key =\npriv_key =\n" in printed
+    assert not any(key in printed for key in keys.values())
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("snmp", "h", "--version", "3"), "user is empty"),
+        (("snmp", "h", "--profile", "nothing"), "'nothing' is unknown"),
+        (("snmp", "h", "--community-file", "/nowhere/at all"), "/nowhere/at all: cannot be read"),
+        (("redfish", "h", "--user", "u"), "password is missing"),
+        (("modbus", "h", "--profile", "nothing"), "'nothing' is unknown"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(argv, told, capsys):
+    assert run(*argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("ipx", "h"),
+        ("snmp",),
+        ("snmp", "h:0"),
+        ("snmp", "h:99999"),
+        ("snmp", "a b"),
+        ("snmp", "h", "--version", "4"),
+        ("snmp", "h", "--auth-key", "secret of mine"),
+        ("redfish", "h", "--user", "u", "--password", "secret of mine"),
+        ("redfish", "h", "other"),
+    ],
+)
+def test_wrong_use_ends_with_2(argv):
+    with pytest.raises(SystemExit) as ended:
+        run(*argv)
+    assert ended.value.code == 2
+
+
+def test_a_missing_library_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "kwapi.drivers.redfish", None)
+    assert run("redfish", "h") == 1
+    assert "pip install 'kwapi[redfish]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("pdu1.lyon.example", ("pdu1.lyon.example", None)),
+        ("pdu1:1161", ("pdu1", 1161)),
+        ("2001:db8::1", ("2001:db8::1", None)),
+        ("[2001:db8::1]:1161", ("2001:db8::1", 1161)),
+    ],
+)
+def test_an_address_may_have_a_port(address, expected):
+    assert discover._address(address) == expected
+
+
+def test_a_section_is_called_as_its_device():
+    names = set()
+    hosts = [("pdu1.lyon.example", None), ("pdu1.nancy.example", None), ("192.0.2.7", 161), ("2001:db8::1", None)]
+    found = [wattmeter_name(host, port, names) for host, port in [*hosts, hosts[2], hosts[3]]]
+    expected = ["pdu1", "pdu1-nancy-example", "192-0-2-7", "2001-db8-1", "192-0-2-7-161", "2001-db8-1-6"]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("  a\t b\x00", "a b"), ("..", ""), ("é" * 50, "é" * 40), ("cafe\u0301", "café"), ('"x"', "x"), ("@", "-")],
+)
+def test_a_label_is_cleaned(label, name):
+    assert clean(label) == name
+
+
+def test_a_label_that_looks_like_the_name_of_another_outlet_is_not_taken():
+    rows = [("outlet", "1"), ("outlet", "2")]
+    names = probe_names("pdu", rows, {rows[0]: "pdu-outlet-2", rows[1]: "b"}, set())
+    assert names == {rows[0]: "pdu-outlet-1", rows[1]: "b"}
+    assert probe_names("pdu", rows, {rows[1]: "b"}, {"b"})[rows[1]] == "pdu-outlet-2"
+
+
+def test_without_power_at_the_outlets_the_outermost_rows_with_power_are_named():
+    inlet, phase, outlet = rows = [("inlet", "1"), ("phase", "1"), ("outlet", "1")]
+    found = Found("p", "t", rows, [outlet])
+    power, current = Measurement("x", watts=1.0), Measurement("x", amps=1.0)
+    assert rows_to_name(found, {inlet: power, phase: power, outlet: current}) == [inlet]
+    assert rows_to_name(found, {inlet: power, outlet: power}) == [outlet]
+    assert rows_to_name(found, {phase: current}) == [phase]
+    assert rows_to_name(found, {}) == []
+
+
+def test_profiles_know_where_labels_are():
+    labels = {name: table.labels for name, profile in load().items() for table in profile.tables if table.labels}
+    assert labels == {
+        "apc-rpdu2": "1.3.6.1.4.1.318.1.1.26.9.4.3.1.3",
+        "eaton-g3": "1.3.6.1.4.1.534.6.6.7.6.1.1.3",
+        "raritan-pdu2": "1.3.6.1.4.1.13742.6.3.5.3.1.3",
+    }
+
+
+def meter(values):
+    """Return a meter of 32-bit floats, given them by address."""
+    return Meter({at + number: word for at, value in values.items() for number, word in enumerate(words("f", value))})
+
+
+def test_a_meter_is_found_by_what_its_registers_read_like(tmp_path, capsys):
+    one_phase = {0: 230.5, 6: 1.0, 12: 200.0, 18: 230.5, 30: 0.875, 70: 50.0, 72: 1234.5}
+    with TcpServer(meter(one_phase)) as server:
+        address = f"127.0.0.1:{server.port}"
+        assert run("modbus", address) == 1
+        assert "sdm120, sdm230 fit alike; choose by --profile" in capsys.readouterr().err
+        assert run("modbus", address, "--profile", "sdm120") == 0
+    (values,) = accepted(capsys.readouterr().out, tmp_path / "drivers.conf").values()
+    assert (values["profile"], values["probes"]) == ("sdm120", ["127-0-0-1"])
+
+
+def test_a_meter_of_three_phases_is_found_alone(tmp_path, capsys):
+    volts, amps = {0: 230.5, 2: 231.5, 4: 229.5}, {6: 1.0, 8: 2.0, 10: 1.0}
+    watts, volt_amperes = {12: 200.0, 14: 400.0, 16: 210.0}, {18: 230.5, 20: 463.0, 22: 229.5}
+    whole = {52: 810.0, 56: 923.0, 70: 50.0}
+    with TcpServer(meter(volts | amps | watts | volt_amperes | whole)) as server:
+        assert run("modbus", f"127.0.0.1:{server.port}") == 0
+    (values,) = accepted(capsys.readouterr().out, tmp_path / "drivers.conf").values()
+    assert values["profile"] == "sdm630"
+    assert values["probes"] == ["127-0-0-1-device", *(f"127-0-0-1-phase-L{line}" for line in (1, 2, 3))]
+
+
+def test_something_else_than_a_meter_is_told(capsys):
+    with TcpServer(meter({})) as server:
+        assert run("modbus", f"127.0.0.1:{server.port}") == 1
+    assert "no profile fits what it answers" in capsys.readouterr().err
