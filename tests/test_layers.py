@@ -49,7 +49,14 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),
     ("kwapi.cli.table",),
-    ("kwapi.cli.check", "kwapi.cli.read", "kwapi.cli.watch", "kwapi.cli.devices", "kwapi.cli.samples"),
+    (
+        "kwapi.cli.check",
+        "kwapi.cli.discover",
+        "kwapi.cli.read",
+        "kwapi.cli.watch",
+        "kwapi.cli.devices",
+        "kwapi.cli.samples",
+    ),
     ("kwapi.cli.run", "kwapi.cli.main"),
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, read, watch
+from kwapi.cli import check, discover, read, watch
 
-COMMANDS = {"check": check, "read": read, "watch": watch}
+COMMANDS = {"check": check, "discover": discover, "read": read, "watch": watch}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
