@@ -15,7 +15,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.base",),
     ("kwapi.drivers",),
     ("kwapi.drivers.snmp_client",),
-    ("kwapi.drivers.snmp_pysnmp", "kwapi.drivers.profile"),
+    ("kwapi.drivers.snmp_pysnmp", "kwapi.drivers.snmp_gufo", "kwapi.drivers.profile"),
     (
         "kwapi.drivers.snmp_rows",
         "kwapi.drivers.modbus_line",

@@ -7,6 +7,7 @@ a while does not shift the others. Columns that change slowly are read less ofte
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
@@ -32,6 +33,9 @@ from kwapi.measurement import LEVELS, Measurement
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
 AUTO, GENERIC = "auto", "generic"
 MIN_KEY = 8  # characters; RFC 3414, 11.2
+
+if TYPE_CHECKING:
+    from kwapi.drivers.snmp_gufo import GufoClient
 
 
 class Snmp(Driver):
@@ -74,7 +78,7 @@ class Snmp(Driver):
         cfg.StrOpt("level", default="outlet", choices=LEVELS, help="generic: where in the device they are measured."),
     )  # fmt: skip
 
-    shared: Client
+    shared: "Client | GufoClient"
     host: str
     port: int
     version: str
@@ -98,12 +102,17 @@ class Snmp(Driver):
     level: str
 
     @classmethod
-    def open_shared(cls) -> Client:
-        """Return the client whose loop all SNMP wattmeters of the process share; it starts when first used."""
-        return Client(PysnmpLoop)
+    def open_shared(cls) -> "Client | GufoClient":
+        """Return the client that all SNMP wattmeters of the process share; its loop starts when first used."""
+        client = Client(PysnmpLoop)
+        try:
+            from kwapi.drivers.snmp_gufo import GufoClient
+        except ModuleNotFoundError:  # gufo-snmp is optional
+            return client
+        return GufoClient(client)
 
     @classmethod
-    def close_shared(cls, shared: Client) -> None:
+    def close_shared(cls, shared: "Client | GufoClient") -> None:
         """End the loop."""
         shared.close()
 

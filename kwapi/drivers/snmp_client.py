@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
+from struct import unpack
 from typing import Any, Protocol, TypeVar
 
 from kwapi.errors import DeviceError
@@ -33,6 +34,7 @@ CALL_LIMIT = 30.0  # seconds for one get() or columns(), whatever the number of 
 CLOSE_LIMIT = 0.5  # seconds for a healthy loop to end; one that hangs is left behind
 GRACE = 5.0  # seconds by which a healthy but busy loop may be late
 MAX_HUNG = 4
+OPAQUE_FLOAT = b"\x9f\x78\x04"  # net-snmp's way to send a float, inside an Opaque
 
 
 class TooBig(Exception):
@@ -269,3 +271,18 @@ def to_oid(text: str) -> Oid:
 def to_text(oid: Oid) -> str:
     """Return the text of an OID."""
     return ".".join(map(str, oid))
+
+
+def from_octets(octets: bytes) -> str | bytes:
+    """Return an OCTET STRING as text where it is printable UTF-8."""
+    try:
+        text = octets.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return octets
+    return text if text.isprintable() else octets
+
+
+def from_opaque(octets: bytes) -> float | bytes:
+    """Return the float that an Opaque wraps, or the Opaque as it is."""
+    is_float = octets[:3] == OPAQUE_FLOAT and len(octets) == 7
+    return float(unpack(">f", octets[3:])[0]) if is_float else octets

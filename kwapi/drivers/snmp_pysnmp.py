@@ -16,7 +16,6 @@ import socket
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent import futures
-from struct import unpack
 from typing import Any, TypeVar
 
 from pyasn1.codec.ber import decoder
@@ -31,7 +30,18 @@ from pysnmp.proto import errind, rfc1902
 from pysnmp.proto.mpmod.rfc3412 import SNMPv3Message
 from pysnmp.proto.secmod.rfc3414.service import UsmSecurityParameters
 
-from kwapi.drivers.snmp_client import Answer, LoopHung, NoSuchName, Oid, Target, TooBig, Value, to_text
+from kwapi.drivers.snmp_client import (
+    Answer,
+    LoopHung,
+    NoSuchName,
+    Oid,
+    Target,
+    TooBig,
+    Value,
+    from_octets,
+    from_opaque,
+    to_text,
+)
 from kwapi.errors import CredentialsRefused, DeviceError
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +76,6 @@ REFUSALS = (  # of the user, its keys or its security level
 )
 TOO_BIG, NO_SUCH_NAME, NO_ACCESS, AUTHORIZATION_ERROR = 1, 2, 6, 16  # error-status in an answer
 NULL = univ.Null("")
-OPAQUE_FLOAT = b"\x9f\x78\x04"  # net-snmp's way to send a float, inside an Opaque
 DISCOVERY = bytes.fromhex(  # version 3; header; nobody at engine ""; a GET of nothing
     "3038020103"
     "300e020101020300ffe3040104020103"
@@ -267,14 +276,7 @@ def to_value(value: Any) -> Value | None:
     octets = bytes(value)
     if isinstance(value, rfc1902.IpAddress):
         return ".".join(map(str, octets))
-    if isinstance(value, rfc1902.Opaque):
-        is_float = octets[:3] == OPAQUE_FLOAT and len(octets) == 7
-        return float(unpack(">f", octets[3:])[0]) if is_float else octets
-    try:
-        text = octets.rstrip(b"\0").decode()
-    except UnicodeDecodeError:
-        return octets
-    return text if text.isprintable() else octets
+    return from_opaque(octets) if isinstance(value, rfc1902.Opaque) else from_octets(octets)
 
 
 def to_engine_id(datagram: bytes) -> bytes:

@@ -3,6 +3,8 @@ import socket
 import struct
 import threading
 from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from pysnmp.entity import config
@@ -52,9 +54,11 @@ def agent():
         yield agent
 
 
-@pytest.fixture(scope="module")
-def client():
+@pytest.fixture(scope="module", params=["pysnmp", "gufo"])
+def client(request):
     client = Client(PysnmpLoop)
+    if request.param == "gufo":
+        client = pytest.importorskip("kwapi.drivers.snmp_gufo", exc_type=ImportError).GufoClient(client)
     yield client
     client.close()
 
@@ -76,7 +80,8 @@ def ask(client, agent, **options):
 )
 def test_every_version_reads_columns_and_values(client, agent, options):
     asked = ask(client, agent, **options)
-    assert asked.columns([WATTS, VOLTS, END]) == {WATTS: OUTLETS, VOLTS: {(1, n): 230 for n in (1, 2, 4)}, END: {}}
+    for _ in range(3):
+        assert asked.columns([WATTS, VOLTS, END]) == {WATTS: OUTLETS, VOLTS: {(1, n): 230 for n in (1, 2, 4)}, END: {}}
     assert asked.get([f"{NAMES}.0", f"{WATTS}.49", f"{WATTS}.7"]) == {f"{NAMES}.0": "PDU é", f"{WATTS}.7": 107}
 
 
@@ -85,7 +90,7 @@ def test_columns_of_known_length_cost_no_more_rows_than_one_too_many(client, age
     asked.columns([WATTS])
     agent.cells.asked.clear()
     assert asked.columns([WATTS]) == {WATTS: OUTLETS}
-    assert sum(agent.cells.asked) == len(OUTLETS) + 1
+    assert sum(agent.cells.asked) in (len(OUTLETS), len(OUTLETS) + 1)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +102,46 @@ def test_refused_credentials_are_told_from_other_failures_without_showing_them(c
     with pytest.raises(CredentialsRefused) as caught:
         ask(client, agent, **{**STRONG, **wrong}).columns([WATTS])
     assert "secret" not in str(caught.value)
+
+
+def test_a_forged_answer_is_not_believed(client):
+    user = ("signed", config.USM_AUTH_HMAC96_SHA, "auth-secret")
+    options = {"version": "3", "user": "signed", "auth_protocol": "SHA", "auth_key": "auth-secret"}
+    with SnmpAgent({f"{WATTS}.1": 7}, [user]) as agent, forging_relay(agent) as relay:
+        asked = ask(client, relay, **{**options, "timeout": 0.2, "retries": 0})
+        assert asked.columns([WATTS]) == {WATTS: {(1,): 7}}
+        relay.forge = True
+        with pytest.raises(DeviceError):
+            asked.columns([WATTS])
+
+
+@contextmanager
+def forging_relay(agent):
+    """Yield the address of a relay to the agent, which changes answers once ``forge`` is set."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside,
+    ):
+        inside.bind(("127.0.0.1", 0))
+        outside.connect((agent.host, agent.port))
+        outside.settimeout(5)
+        relay = SimpleNamespace(host="127.0.0.1", port=inside.getsockname()[1], forge=False)
+
+        def run():
+            while True:
+                request, peer = inside.recvfrom(4000)
+                if not request:
+                    return
+                outside.send(request)
+                answer = bytearray(outside.recv(4000))
+                answer[-1] ^= relay.forge
+                inside.sendto(answer, peer)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield relay
+        inside.sendto(b"", (relay.host, relay.port))  # ends it
+        thread.join(5)
 
 
 def test_a_refused_user_is_served_after_its_key_was_corrected(client, agent):
@@ -139,13 +184,17 @@ def check_protocols(client, protocol, privacy):
     user = ("each", AUTH_PROTOCOLS[protocol], "auth-secret", PRIV_PROTOCOLS[privacy], "priv-secret")
     options = {"auth_protocol": protocol, "priv_protocol": privacy, "user": "each"}
     with SnmpAgent({f"{WATTS}.1": 7}, [user]) as agent:
-        assert ask(client, agent, **{**STRONG, **options}).columns([WATTS]) == {WATTS: {(1,): 7}}
+        asked = ask(client, agent, **{**STRONG, **options})
+        for _ in range(2):
+            assert asked.columns([WATTS]) == {WATTS: {(1,): 7}}
 
 
 def test_ipv6(client):
     with SnmpAgent(TABLE, USERS, socket.AF_INET6) as agent:
         for options in ({}, STRONG):
-            assert ask(client, agent, **options).columns([WATTS]) == {WATTS: OUTLETS}
+            asked = ask(client, agent, **options)
+            for _ in range(2):
+                assert asked.columns([WATTS]) == {WATTS: OUTLETS}
 
 
 @pytest.fixture
