@@ -9,6 +9,7 @@ BUILT_IN = {
     "dummy": "kwapi.drivers.dummy:Dummy",
     "http_json": "kwapi.drivers.http_json:HttpJson",
     "hwmon": "kwapi.drivers.hwmon:Hwmon",
+    "ipmi": "kwapi.drivers.ipmi:Ipmi",
     "modbus": "kwapi.drivers.modbus:Modbus",
     "mqtt": "kwapi.drivers.mqtt:Mqtt",
     "nut": "kwapi.drivers.nut:Nut",

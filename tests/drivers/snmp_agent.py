@@ -1,6 +1,7 @@
 """An SNMP agent for tests: serves cells that a test makes up, on a free port, and misbehaves where asked to."""
 
 import asyncio
+import os
 import socket
 import threading
 from bisect import bisect_right
@@ -42,6 +43,15 @@ class Cells(AbstractMibInstrumController):
         ]
 
 
+def new_engine():
+    """Return an engine with an id of its own; pysnmp's is made of an address in memory that another may have had."""
+    engine = SnmpEngine()
+    (engine_id,) = engine.get_mib_builder().import_symbols("__SNMP-FRAMEWORK-MIB", "snmpEngineID")
+    engine_id.syntax = engine_id.syntax.clone(b"\x80\x00\x4f\xb8\x05" + os.urandom(12))
+    engine.snmpEngineID = engine_id.syntax
+    return engine
+
+
 class SnmpAgent:
     """The agent, in a thread of its own. Users of v3 are (name, auth protocol, key, privacy protocol, key)."""
 
@@ -67,7 +77,7 @@ class SnmpAgent:
 
     def _run(self):
         asyncio.set_event_loop(self._loop)
-        engine = SnmpEngine()
+        engine = new_engine()
         self._loop.run_until_complete(self._serve(engine))
         self._ready.set()
         self._loop.run_forever()
