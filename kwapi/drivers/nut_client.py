@@ -15,6 +15,7 @@ import re
 import socket
 import ssl
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from kwapi.drivers.base import Clock
@@ -75,15 +76,14 @@ class Upsd:
             self._socket = socket.create_connection((target.host, target.port), target.timeout)
         except OSError as error:
             raise DeviceError(f"{self.name}: {error}") from error
-        try:
+        with ExitStack() as unless_complete:
+            unless_complete.callback(self.close)
             if target.tls:
                 self._start_tls()
             if target.user:
                 self._ask(f"USERNAME {quote(target.user)}", "USERNAME")
                 self._ask(f"PASSWORD {quote(target.password)}", "PASSWORD")
-        except BaseException:
-            self.close()
-            raise
+            unless_complete.pop_all()
 
     def list_ups(self) -> list[str]:
         """Return the names of the server's UPSes."""
