@@ -68,7 +68,7 @@ def test_bmcs_share_a_process_and_have_one_session_each(bmcs, client):
 
 def test_a_driver_measures_over_the_network(bmcs):
     options = {option.dest: option.default for option in Ipmi.options}
-    values = {"host": "localhost", "port": bmcs.ports[1], "user": USER, "password": PASSWORD, "probes": ["server"]}
+    values = {"host": "127.0.0.1", "port": bmcs.ports[1], "user": USER, "password": PASSWORD, "probes": ["server"]}
     shared = Ipmi.open_shared()
     try:
         driver = Ipmi("server", {**options, **values, "interval": 1.0}, shared)
