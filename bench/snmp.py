@@ -18,9 +18,9 @@ from typing import Any
 
 from pysnmp.entity import config
 
-from kwapi.drivers.snmp_client import Client, Target
-from kwapi.drivers.snmp_gufo import GufoClient
-from kwapi.drivers.snmp_pysnmp import PysnmpLoop
+from kwapi.drivers.snmp.client import Client, Target
+from kwapi.drivers.snmp.gufo import GufoClient
+from kwapi.drivers.snmp.pysnmp import PysnmpLoop
 from tests.drivers.snmp_agent import SnmpAgent
 
 TABLE = "1.3.6.1.4.1.99999.1.1"
@@ -109,7 +109,7 @@ def main() -> None:
         {"version": version, "back_end": back_end, **measure(back_end, options, args)}
         for version, options in VERSIONS.items()
         for back_end in BACK_ENDS
-        if (version, back_end) != (V3, "gufo-snmp")  # snmp_gufo.py says why it has no part in v3
+        if (version, back_end) != (V3, "gufo-snmp")  # gufo.py says why it has no part in v3
     ]
     if args.json:
         print(json.dumps(results, indent=2))

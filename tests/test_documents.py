@@ -5,7 +5,7 @@ import re
 import pytest
 
 from kwapi.config import Reader
-from kwapi.drivers.profile import load
+from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
 from tests.test_layers import ROOT
@@ -51,7 +51,8 @@ def test_links_lead_somewhere(document):
 
 
 def test_the_profile_of_contributing_is_sound(tmp_path):
-    (tmp_path / "acme.toml").write_text(code_blocks("CONTRIBUTING.md", "toml")[0])
+    (tmp_path / "snmp").mkdir()
+    (tmp_path / "snmp" / "acme.toml").write_text(code_blocks("CONTRIBUTING.md", "toml")[0])
     acme = load(tmp_path)["acme"]
     assert [(table.kind, [column.quantity for column in table.columns]) for table in acme.tables] == [
         ("inlet", ["w"]),

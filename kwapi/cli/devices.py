@@ -3,13 +3,12 @@
 import importlib
 import re
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from kwapi.drivers import BUILT_IN, EXTRAS
+from kwapi.drivers.profiles import read_profiles
 
 HEADING = """# What Kwapi reads
 
@@ -26,7 +25,7 @@ PROFILES = """
 | profile | devices | reads | {last} |
 |---|---|---|---|
 """
-FOLDERS = {"snmp": "", "modbus": "modbus", "http_json": "http", "mqtt": "mqtt"}
+FOLDERS = {"snmp": "snmp", "modbus": "modbus", "http_json": "http", "mqtt": "mqtt"}
 QUANTITIES = ("w", "va", "v", "a", "pf", "hz", "kwh", "kwh_export")
 CHECKED = {"recording": "recording", "MIB": "MIB alone"}
 
@@ -38,15 +37,6 @@ def drivers() -> Iterator[str]:
         words = " ".join((module.__doc__ or "").split())
         about = re.sub(r" \(\w+\.py\)", "", words.split(". ")[0]).rstrip(".")
         yield f"| `{name}` | {about} | {f'`kwapi[{name}]`' if name in EXTRAS else '-'} |"
-
-
-def entries(folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and content of each profile in a folder of profiles, sorted by file and name."""
-    root = resources.files("kwapi.drivers.profiles")
-    directory = root.joinpath(folder) if folder else root
-    for file in sorted(directory.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".toml"):
-            yield from tomllib.loads(file.read_text(encoding="utf-8")).items()
 
 
 def quantities(entry: dict[str, Any], known: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -72,7 +62,7 @@ def document() -> str:
     """Return the whole page."""
     text = HEADING + "\n".join(drivers()) + "\n"
     for driver, folder in FOLDERS.items():
-        known = dict(entries(folder))
+        known = read_profiles(folder, "", check=lambda name, entry: ())
         last = "checked on" if driver == "snmp" else "source"
         text += PROFILES.format(driver=driver, last=last)
         for name, entry in known.items():

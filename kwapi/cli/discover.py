@@ -23,12 +23,13 @@ from oslo_config import cfg
 from kwapi import service
 from kwapi.cli.table import cell, lines
 from kwapi.drivers import EXTRAS, find_driver
-from kwapi.drivers import modbus_profile as meters
-from kwapi.drivers import profile as profiles
 from kwapi.drivers.base import Driver
-from kwapi.drivers.profile import ATTRIBUTES, KINDS
-from kwapi.drivers.snmp_client import Target, to_text
-from kwapi.drivers.snmp_rows import choose_rows, find_rows, has_power
+from kwapi.drivers.modbus import profile as meters
+from kwapi.drivers.snmp import profile as profiles
+from kwapi.drivers.snmp.client import Target, to_text
+from kwapi.drivers.snmp.profile import KINDS
+from kwapi.drivers.snmp.rows import choose_rows, find_rows, has_power
+from kwapi.drivers.units import ATTRIBUTES
 from kwapi.errors import ConfigError, DeviceError
 from kwapi.measurement import NAME_BYTES, Measurement, name_problem
 from kwapi.plausibility import implausibilities
@@ -170,16 +171,16 @@ def _find_snmp(values: Mapping[str, Any], shared: Any) -> Found:
 
 def _find_redfish(values: Mapping[str, Any], shared: Any) -> Found:
     """Return what a Redfish service has."""
-    from kwapi.drivers import redfish_client, redfish_discovery  # their library is an extra
+    from kwapi.drivers.redfish import client, discovery  # their library is an extra
 
-    target = redfish_client.Target(
+    target = client.Target(
         basic=values["auth"] == "basic",
         **{name: values[name] for name in ("host", "port", "user", "password", "verify", "ca_file", "timeout")},
     )
-    with closing(redfish_client.Service(shared, target)) as asked:
+    with closing(client.Service(shared, target)) as asked:
         asked.allow(PATIENCE)
         root = asked.get_root()
-        rows, ordered = redfish_discovery.find_rows(asked, {redfish_discovery.IN_ORDER, *KINDS})
+        rows, ordered = discovery.find_rows(asked, {discovery.IN_ORDER, *KINDS})
     about = [root.get(key) for key in ("Vendor", "Product", "RedfishVersion")]
     return Found(
         profile="redfish",

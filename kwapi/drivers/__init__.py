@@ -7,18 +7,18 @@ from kwapi.drivers.base import Driver
 
 BUILT_IN = {
     "dummy": "kwapi.drivers.dummy:Dummy",
-    "http_json": "kwapi.drivers.http_json:HttpJson",
+    "http_json": "kwapi.drivers.json.http:HttpJson",
     "hwmon": "kwapi.drivers.hwmon:Hwmon",
-    "ipmi": "kwapi.drivers.ipmi:Ipmi",
-    "modbus": "kwapi.drivers.modbus:Modbus",
-    "mqtt": "kwapi.drivers.mqtt:Mqtt",
-    "nut": "kwapi.drivers.nut:Nut",
+    "ipmi": "kwapi.drivers.ipmi.driver:Ipmi",
+    "modbus": "kwapi.drivers.modbus.driver:Modbus",
+    "mqtt": "kwapi.drivers.json.mqtt:Mqtt",
+    "nut": "kwapi.drivers.nut.driver:Nut",
     "nvml": "kwapi.drivers.nvml:Nvml",
     "p1": "kwapi.drivers.p1:P1",
     "rapl": "kwapi.drivers.rapl:Rapl",
-    "redfish": "kwapi.drivers.redfish:Redfish",
+    "redfish": "kwapi.drivers.redfish.driver:Redfish",
     "sml": "kwapi.drivers.sml:Sml",
-    "snmp": "kwapi.drivers.snmp:Snmp",
+    "snmp": "kwapi.drivers.snmp.driver:Snmp",
     "wattsup": "kwapi.drivers.wattsup:Wattsup",
 }
 EXTRAS = {

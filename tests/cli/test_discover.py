@@ -9,7 +9,7 @@ from pysnmp.proto.rfc1902 import ObjectIdentifier, OctetString
 from kwapi.cli import discover
 from kwapi.cli.discover import Found, clean, probe_names, rows_to_name, wattmeter_name
 from kwapi.config import Reader
-from kwapi.drivers.profile import load
+from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.measurement import Measurement
 from tests.drivers.modbus_meter import Meter, TcpServer, words
@@ -176,7 +176,7 @@ def test_wrong_use_ends_with_2(argv):
 
 
 def test_a_missing_library_is_told(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "kwapi.drivers.redfish", None)
+    monkeypatch.setitem(__import__("sys").modules, "kwapi.drivers.redfish.driver", None)
     assert run("redfish", "h") == 1
     assert "pip install 'kwapi[redfish]'" in capsys.readouterr().err
 

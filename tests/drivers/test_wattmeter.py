@@ -100,8 +100,8 @@ def test_a_calibration_is_applied_and_must_name_a_probe(tmp_path):
 
 
 def test_a_profile_of_ones_own_is_found_in_profile_dir(tmp_path):
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "mine.toml").write_text(
+    (tmp_path / "profiles" / "snmp").mkdir(parents=True)
+    (tmp_path / "profiles" / "snmp" / "mine.toml").write_text(
         '[mine]\ntitle = "Mine"\nsource = "me"\nchecked = "MIB"\nbase = "1.3.6.1.4.1.99999"\n'
         '[mine.outlet]\nw = {oid = "1.2", unit = "W"}\n'
     )
@@ -109,5 +109,5 @@ def test_a_profile_of_ones_own_is_found_in_profile_dir(tmp_path):
     reader, _ = read(tmp_path, section + f"profile_dir = {tmp_path}/profiles\n")
     reader.finish()
     assert "'mine' is unknown" in mistakes(tmp_path, section)[0]
-    (tmp_path / "profiles" / "mine.toml").write_text("[mine]\ntitle = 5\n")
+    (tmp_path / "profiles" / "snmp" / "mine.toml").write_text("[mine]\ntitle = 5\n")
     assert "mine.toml" in mistakes(tmp_path, section + f"profile_dir = {tmp_path}/profiles\n")[0]

@@ -18,7 +18,7 @@ from pathlib import Path
 from pyghmi.ipmi import bmc
 from pyghmi.ipmi.private import serversession, session
 
-from kwapi.drivers.ipmi_pyghmi import send_datagram
+from kwapi.drivers.ipmi.pyghmi import send_datagram
 from tests.integration.daemons import free_port
 
 USER, PASSWORD = "user", "pa55w0rd"

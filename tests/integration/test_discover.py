@@ -7,7 +7,7 @@ import pytest
 
 from kwapi.cli import discover, read
 from kwapi.drivers.wattmeter import Wattmeter
-from tests.drivers.test_redfish import pdu as pdu_resources
+from tests.drivers.redfish.test_driver import pdu as pdu_resources
 from tests.integration.recordings import copy_recordings, load_truth
 from tests.integration.redfish_server import PASSWORD, USER, make_certificate, serve_redfish
 from tests.integration.snmpsim import serve_recordings

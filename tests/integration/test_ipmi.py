@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kwapi.drivers.ipmi import Ipmi
-from kwapi.drivers.ipmi_records import parse_power_reading
+from kwapi.drivers.ipmi.driver import Ipmi
+from kwapi.drivers.ipmi.records import parse_power_reading
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.recordings import recordings_root

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from kwapi.drivers.mqtt import Mqtt
+from kwapi.drivers.json.mqtt import Mqtt
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.certificates import make_certificate

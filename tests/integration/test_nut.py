@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kwapi.drivers.nut import Nut
+from kwapi.drivers.nut.driver import Nut
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.recordings import recordings_root

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kwapi.drivers.redfish import Redfish
+from kwapi.drivers.redfish.driver import Redfish
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.recordings import recordings_root

@@ -2,10 +2,10 @@
 
 import pytest
 
-from kwapi.drivers.profile import KINDS, detect, load
-from kwapi.drivers.snmp import SYS_OBJECT_ID, Snmp
-from kwapi.drivers.snmp_client import Target, to_text
-from kwapi.drivers.snmp_rows import find_rows
+from kwapi.drivers.snmp.client import Target, to_text
+from kwapi.drivers.snmp.driver import SYS_OBJECT_ID, Snmp
+from kwapi.drivers.snmp.profile import KINDS, detect, load
+from kwapi.drivers.snmp.rows import find_rows
 from kwapi.errors import DeviceError
 from tests.integration.recordings import ALL_PROFILES, copy_recordings, load_truth, recordings_directory
 from tests.integration.snmpsim import serve_recordings

@@ -1,0 +1,274 @@
+"""PDUs and other devices with an SNMP agent, read by profile (profile.py) or by OIDs of the configuration.
+
+Names become rows of the device's tables (rows.py says how) when the driver opens, so that a row that vanishes for
+a while does not shift the others. Columns that change slowly are read less often; between, their values are unknown.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from oslo_config import cfg
+
+from kwapi.drivers.base import Driver
+from kwapi.drivers.profiles import PROFILE_DIR
+from kwapi.drivers.snmp import profile as profiles
+from kwapi.drivers.snmp.client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Client, Index, Target
+from kwapi.drivers.snmp.profile import OID, Profile
+from kwapi.drivers.snmp.pysnmp import PysnmpLoop
+from kwapi.drivers.snmp.rows import (
+    Cell,
+    Columns,
+    Row,
+    choose_rows,
+    find_rows,
+    has_power,
+    list_rows,
+    measure,
+    parse_probe,
+)
+from kwapi.drivers.units import UNITS, parse_unit
+from kwapi.errors import ConfigError, DeviceError
+from kwapi.measurement import LEVELS, Measurement
+
+SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
+AUTO, GENERIC = "auto", "generic"
+MIN_KEY = 8  # characters; RFC 3414, 11.2
+
+if TYPE_CHECKING:
+    from kwapi.drivers.snmp.gufo import GufoClient
+
+
+class Snmp(Driver):
+    options = (
+        cfg.HostAddressOpt("host", required=True, help="Name or address of the device, IPv4 or IPv6."),
+        cfg.PortOpt("port", default=161, min=1, help="UDP port of the device's SNMP agent."),
+        cfg.StrOpt("version", default="2c", choices=["1", "2c", "3"], help="Version of SNMP."),
+        cfg.StrOpt("community", default="public", secret=True, help="What v1 and v2c have for a password."),
+        cfg.StrOpt("user", default="", help="User of v3, who needs no more than the right to read."),
+        cfg.StrOpt("auth_protocol", default="SHA", choices=AUTH_PROTOCOLS, help="How v3 signs, given an auth_key."),
+        cfg.StrOpt("auth_key", default="", secret=True, help="Passphrase for signing, 8 characters or more."),
+        cfg.StrOpt(
+            "priv_protocol",
+            default="AES-128",
+            choices=PRIV_PROTOCOLS,
+            help="How v3 encrypts if there is a priv_key. AES-192-C and AES-256-C make their keys Cisco's way.",
+        ),
+        cfg.StrOpt("priv_key", default="", secret=True, help="Passphrase for encryption, 8 characters or more."),
+        cfg.StrOpt("context_name", default="", help="Context of v3; few devices have any but the empty one."),
+        cfg.FloatOpt("timeout", default=1.0, min=0.1, max=10.0, help="Seconds to wait for an answer."),
+        cfg.IntOpt("retries", default=2, min=0, max=5, help="How often to ask again when no answer came."),
+        cfg.FloatOpt(
+            "slow_interval",
+            default=10.0,
+            min=0.0,
+            help="Seconds between readings of the columns that change slowly, such as energy registers. Power is read "
+            "at each poll.",
+        ),
+        cfg.StrOpt(
+            "profile",
+            default=AUTO,
+            help="Device family. auto: found by what the device calls itself (sysObjectID); generic: the OIDs below.",
+        ),
+        PROFILE_DIR,
+        cfg.ListOpt("oid", default=[], help="generic: columns or single values; the i-th name is the i-th row."),
+        cfg.StrOpt("quantity", default="w", choices=list(UNITS), help="generic: what they are."),
+        cfg.StrOpt("unit", help="generic: what one count is worth, such as W, 0.1 W, mW, 0.1 kWh; 0.01 for a pf."),
+        cfg.IntOpt("wrap", min=1, help="generic, kwh: the count at which the register starts again at zero."),
+        cfg.BoolOpt("signed", default=False, help="generic: negative values are true; else they mean no value."),
+        cfg.StrOpt("level", default="outlet", choices=LEVELS, help="generic: where in the device they are measured."),
+    )  # fmt: skip
+
+    shared: "Client | GufoClient"
+    host: str
+    port: int
+    version: str
+    community: str
+    user: str
+    auth_protocol: str
+    auth_key: str
+    priv_protocol: str
+    priv_key: str
+    context_name: str
+    timeout: float
+    retries: int
+    slow_interval: float
+    profile: str
+    profile_dir: str
+    oid: list[str]
+    quantity: str
+    unit: str | None
+    wrap: int | None
+    signed: bool
+    level: str
+
+    @classmethod
+    def open_shared(cls) -> "Client | GufoClient":
+        """Return the client that all SNMP wattmeters of the process share; its loop starts when first used."""
+        client = Client(PysnmpLoop)
+        try:
+            from kwapi.drivers.snmp.gufo import GufoClient
+        except ModuleNotFoundError:  # gufo-snmp is optional
+            return client
+        return GufoClient(client)
+
+    @classmethod
+    def close_shared(cls, shared: "Client | GufoClient") -> None:
+        """End the loop."""
+        shared.close()
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""
+        if (patience := self.timeout * (self.retries + 1)) >= self.hang_timeout:
+            yield "timeout", f"a silent device is given up after {patience:g} s, not within hang_timeout"
+        yield from self._credential_problems()
+        yield from self._profile_problems()
+        yield from self._probe_problems()
+
+    def probe_names(self) -> list[str]:
+        """Return the ids of the probes, in order: names without their rows, and without the places that are skipped."""
+        return [probe for name in self.probes if (probe := _probe_of(name))]
+
+    def open(self) -> None:
+        """Find out what the device is and which of its rows the names mean."""
+        self._agent = self.shared.agent(self._target())
+        rows = self._find_rows()
+        ordered_level = self.level if self.profile == GENERIC else "outlet"
+        try:
+            chosen = choose_rows(self.probes, list(rows), ordered_level)
+        except LookupError as error:
+            raise DeviceError(f"{error}; {self.host} has {list_rows(list(rows))}") from error
+        self._bound = [(probe, row, rows[row]) for probe, row in chosen]
+        self._power, self._others, self._slow = split_oids([cell for *_, cells in self._bound for cell in cells])
+        self._slow_at = self.monotonic_clock()
+
+    def read(self) -> list[Measurement]:
+        """Return what the device measures now, power first."""
+        columns: Columns = self._agent.columns(self._power)
+        self.mark_answer()
+        now = self.monotonic_clock()
+        slow = self._slow if now >= self._slow_at else []
+        if others := self._others + slow:
+            columns = {**columns, **self._agent.columns(others)}
+        if slow:
+            self._slow_at = now + self.slow_interval
+        measured = [measure(probe, level, cells, columns) for probe, (level, _), cells in self._bound]
+        measurements = [measurement for measurement in measured if measurement]
+        if self._bound and not measurements:
+            raise DeviceError(f"{self.host} answers, but without a usable value for any probe")
+        return measurements
+
+    def _target(self) -> Target:
+        return Target(**{field.name: getattr(self, field.name) for field in fields(Target)})
+
+    def _find_rows(self) -> dict[Row, tuple[Cell, ...]]:
+        if self.profile == GENERIC:
+            return self._rows_of(self._generic())[0]
+        known = self._profiles()
+        found = self._detect(known) if self.profile == AUTO else known[self.profile]
+        rows, columns = self._rows_of(found)
+        if found.fallback and not has_power(rows, columns):
+            rows, _ = self._rows_of(known[found.fallback])
+        return rows
+
+    def _rows_of(self, found: Profile) -> tuple[dict[Row, tuple[Cell, ...]], Columns]:
+        columns = self._agent.columns(found.oids())
+        return find_rows(found, columns), columns
+
+    def _detect(self, known: dict[str, Profile]) -> Profile:
+        name = self._agent.get([SYS_OBJECT_ID]).get(SYS_OBJECT_ID)
+        if isinstance(name, str) and (found := profiles.detect(known, name)):
+            return found
+        raise DeviceError(
+            f"{self.host} has the sysObjectID {name!r}, which no profile knows; set profile in its section"
+        )
+
+    def _profiles(self) -> dict[str, Profile]:
+        return profiles.load(self.profile_dir)
+
+    def _generic(self) -> Profile:
+        cells = self._agent.get(self.oid)
+        columns = self._agent.columns([oid for oid in self.oid if oid not in cells])
+        if missing := [oid for oid, rows in columns.items() if not rows]:
+            # To go on without would give the names of the missing ones to others.
+            raise DeviceError(f"{self.host} has nothing at {', '.join(missing)}")
+        return profiles.generic(
+            self.oid,
+            cells,
+            quantity=self.quantity,
+            unit=self.unit or UNITS[self.quantity] or "1",
+            signed=self.signed,
+            wrap=self.wrap,
+            level=self.level,
+        )
+
+    def _credential_problems(self) -> Iterator[tuple[str, str]]:
+        if self.version != "3":
+            if not self.community:
+                yield "community", "is empty"
+            return
+        if not self.user:
+            yield "user", "is empty, and version 3 needs one"
+        for option, key in (("auth_key", self.auth_key), ("priv_key", self.priv_key)):
+            if key and len(key) < MIN_KEY:
+                yield option, f"is shorter than {MIN_KEY} characters"
+        if self.priv_key and not self.auth_key:
+            yield "priv_key", "needs an auth_key as well"
+
+    def _profile_problems(self) -> Iterator[tuple[str, str]]:
+        try:
+            known = self._profiles()
+        except ConfigError as error:
+            yield from (("profile", mistake) for mistake in error.mistakes)
+            return
+        if self.profile != GENERIC:
+            if self.oid:
+                yield "oid", "is for profile = generic only"
+            if self.profile != AUTO and self.profile not in known:
+                yield "profile", f"{self.profile!r} is unknown; there are {', '.join([AUTO, GENERIC, *sorted(known)])}"
+            return
+        if not self.oid:
+            yield "oid", "is empty, and profile = generic needs one"
+        yield from (("oid", f"{oid!r} is no OID") for oid in self.oid if not OID.fullmatch(oid))
+        if self.unit is not None:
+            try:
+                parse_unit(self.unit, self.quantity)
+            except ValueError as error:
+                yield "unit", str(error)
+
+    def _probe_problems(self) -> Iterator[tuple[str, str]]:
+        rows: dict[tuple[str, Index], str] = {}
+        for name in filter(None, self.probes):
+            try:
+                probe, level, index = parse_probe(name)
+            except ValueError as error:
+                yield "probes", str(error)
+                continue
+            if not probe:
+                yield "probes", f"{name!r} names a row, but not the probe"
+            if level is not None and rows.setdefault((level, index), name) != name:
+                yield "probes", f"{name!r} and {rows[level, index]!r} name the same row"
+
+
+def _probe_of(name: str) -> str:
+    try:
+        return parse_probe(name)[0]
+    except ValueError:  # problems() tells of it
+        return ""
+
+
+def split_oids(cells: Sequence[Cell]) -> tuple[list[str], list[str], list[str]]:
+    """Return the columns to read first, the others of each poll, and those that need not be read at each."""
+
+    def columns(chosen: Iterable[Cell], *known: list[str]) -> list[str]:
+        oids = dict.fromkeys(oid for cell in chosen for oid in cell.oids())
+        return [oid for oid in oids if not any(oid in others for others in known)]
+
+    power = columns(cell for cell in cells if cell.column.quantity == "w")
+    others = columns((cell for cell in cells if not cell.column.slow), power)
+    slow = columns(cells, power, others)
+    if not power:  # a device without active power: whatever else it has
+        power, others = others, []
+    if not power:
+        power, slow = slow, []
+    return power, others, slow

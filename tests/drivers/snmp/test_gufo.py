@@ -1,0 +1,228 @@
+import os
+import socket
+import struct
+import threading
+
+import pytest
+from pysnmp.smi.error import TooBigError
+
+from kwapi.drivers.snmp.client import VARBINDS, Target
+from kwapi.errors import DeviceError
+from tests.drivers.snmp_agent import SnmpAgent
+
+gufo = pytest.importorskip("kwapi.drivers.snmp.gufo", exc_type=ImportError)
+
+WATTS, VOLTS = "1.3.6.1.4.1.99999.1.1.2", "1.3.6.1.4.1.99999.1.1.3"
+TABLE = {f"{WATTS}.{n}": n for n in range(1, 101)}
+PANIC = bytes.fromhex("3082")  # a length that is not there: gufo-snmp 0.13 reads beyond the end
+ROWS = {(n,): n for n in range(1, 101)}
+
+
+class Slow:
+    """In pysnmp's place: gives what a first reading found, and counts how often it is asked."""
+
+    def __init__(self, rows=ROWS):
+        self.rows = rows
+        self.asked = []
+
+    def agent(self, target):
+        return self
+
+    def columns(self, oids):
+        self.asked.append(list(oids))
+        return {oid: dict(self.rows) for oid in oids}
+
+    def close(self):
+        self.asked.append("close")
+
+
+@pytest.fixture(scope="module")
+def agent():
+    with SnmpAgent(TABLE) as agent:
+        yield agent
+
+
+def ask(slow, agent, **options):
+    """Return the agent after a first reading."""
+    asked = gufo.GufoClient(slow).agent(Target(agent.host, agent.port, **{"timeout": 2.0, "retries": 1, **options}))
+    asked.columns([WATTS])
+    slow.asked.clear()
+    return asked
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_known_rows_are_read_without_pysnmp(agent, version):
+    slow = Slow()
+    asked = ask(slow, agent, version=version)
+    agent.cells.asked.clear()
+    assert asked.columns([WATTS]) == {WATTS: ROWS}
+    assert agent.cells.asked == [VARBINDS, VARBINDS, 100 - 2 * VARBINDS]
+    assert slow.asked == []
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_what_is_missing_pysnmp_is_asked_for(agent, version):
+    slow = Slow({**ROWS, (101,): 7})
+    asked = ask(slow, agent, version=version)
+    assert asked.columns([WATTS]) == {WATTS: slow.rows}
+    assert slow.asked == [[WATTS]]
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_a_row_that_comes_back_is_read_again_without_pysnmp(version):
+    with SnmpAgent(TABLE) as agent:
+        slow = Slow()
+        asked = ask(slow, agent, version=version)
+        away = agent.cells.values.pop(agent.cells.oids[4])
+        slow.rows = {row: value for row, value in ROWS.items() if row != (5,)}
+        for _ in range(2):
+            assert asked.columns([WATTS]) == {WATTS: slow.rows}
+        assert len(slow.asked) == 2
+        agent.cells.asked.clear()
+        agent.cells.values[agent.cells.oids[4]] = away
+        assert asked.columns([WATTS]) == {WATTS: ROWS}
+        assert len(slow.asked) == 2
+        assert agent.cells.asked == [VARBINDS, VARBINDS, 100 - 2 * VARBINDS]
+
+
+def test_an_agent_with_small_answers_is_soon_asked_for_less():
+    with SnmpAgent(TABLE) as agent:
+        read = agent.cells.read_variables
+
+        def read_few(*pairs, **options):
+            if len(pairs) > 12:
+                raise TooBigError
+            return read(*pairs, **options)
+
+        agent.cells.read_variables = read_few
+        slow = Slow()
+        asked = ask(slow, agent)
+        for _ in range(4):
+            assert asked.columns([WATTS]) == {WATTS: ROWS}
+        assert slow.asked == [[WATTS]] * 2  # for 40 and 20
+        assert agent.cells.asked == [10] * 20
+
+
+def test_v3_and_zones_are_left_to_pysnmp():
+    slow = Slow()
+    client = gufo.GufoClient(slow)
+    assert client.agent(Target("pdu", version="3", user="me")) is slow
+    assert client.agent(Target("fe80::1%eth0")) is slow
+    assert isinstance(client.agent(Target("pdu")), gufo.GufoAgent)
+
+
+class Peer:
+    """A socket that answers each datagram with the given ones."""
+
+    def __init__(self, *answers):
+        self._answers = answers
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(5)
+        self.host, self.port = self._socket.getsockname()
+        self.heard = 0
+
+    def __enter__(self):
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._answers = None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", (self.host, self.port))
+
+    def _serve(self):
+        with self._socket:
+            while True:
+                _, peer = self._socket.recvfrom(2000)
+                if self._answers is None:
+                    return
+                self.heard += 1
+                for answer in self._answers:
+                    self._socket.sendto(answer, peer)
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_silence_ends_after_the_last_try_and_names_the_agent(version):
+    with Peer() as peer:
+        asked = ask(Slow(), peer, version=version, timeout=0.05)
+        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{peer.port} did not answer 2 times in 0\.05 s to"):
+            asked.columns([WATTS])
+        assert peer.heard == 2
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x30", b"junk", bytes(range(256)), PANIC])
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_what_cannot_be_understood_is_left_to_pysnmp(version, junk):
+    with Peer(junk) as peer:
+        slow = Slow()
+        assert ask(slow, peer, version=version).columns([WATTS]) == {WATTS: ROWS}
+        assert slow.asked == [[WATTS]]
+
+
+def test_who_stumbles_three_times_is_left_to_pysnmp():
+    with Peer(b"junk") as peer:
+        slow = Slow()
+        asked = ask(slow, peer)
+        for _ in range(gufo.MAX_STUMBLES + 2):
+            assert asked.columns([WATTS]) == {WATTS: ROWS}
+        assert peer.heard == gufo.MAX_STUMBLES
+        assert len(slow.asked) == gufo.MAX_STUMBLES + 2
+
+
+def test_a_port_where_nobody_listens_is_a_device_error():
+    with Peer() as peer:
+        pass
+    with pytest.raises(DeviceError, match="did not answer"):
+        ask(Slow(), peer, timeout=0.05).columns([WATTS])
+
+
+def test_a_host_without_an_address_is_a_device_error():
+    asked = gufo.GufoClient(Slow()).agent(Target("nowhere.invalid"))
+    asked.columns([WATTS])
+    with pytest.raises(DeviceError, match="nowhere.invalid:161"):
+        asked.columns([WATTS])
+
+
+def test_an_agent_that_takes_too_long_is_given_up(agent):
+    client = gufo.GufoClient(Slow(), call_limit=5.0)
+    clock = iter([0.0, 1.0, 6.0])
+    asked = gufo.GufoAgent(client, Target(agent.host, agent.port), Slow(), monotonic_clock=lambda: next(clock))
+    asked.columns([WATTS])
+    with pytest.raises(DeviceError, match="took longer than 5 s"):
+        asked.columns([WATTS])
+
+
+def test_a_closed_client_refuses_and_closes_pysnmps(agent):
+    slow = Slow()
+    client = gufo.GufoClient(slow)
+    asked = client.agent(Target(agent.host, agent.port))
+    asked.columns([WATTS])
+    slow.asked.clear()
+    client.close()
+    assert slow.asked == ["close"]
+    with pytest.raises(DeviceError, match="closed"):
+        asked.columns([WATTS])
+
+
+def test_an_agent_that_is_let_go_of_leaves_no_socket(agent):
+    before = len(os.listdir("/proc/self/fd"))
+    asked = [ask(Slow(), agent) for _ in range(10)]
+    for each in asked:
+        each.columns([WATTS])
+    assert len(os.listdir("/proc/self/fd")) == before + 10
+    del asked, each
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_values_are_plain():
+    values = {
+        "1.1": 2**63,
+        "1.2": "192.0.2.1",
+        "1.3": b"12.5\0",
+        "1.4": b"\x07\xea\x01\xff",
+        "1.5": b"\x9f\x78\x04" + struct.pack(">f", 12.5),
+        "1.6": None,
+    }
+    plain = {"1.1": 2**63, "1.2": "192.0.2.1", "1.3": "12.5", "1.4": b"\x07\xea\x01\xff", "1.5": 12.5}
+    assert gufo.to_values(values.items()) == plain

@@ -1,0 +1,349 @@
+from fractions import Fraction
+
+import pytest
+
+from kwapi.drivers.snmp.profile import KINDS, Column, Condition, detect, generic, load
+from kwapi.drivers.snmp.rows import Cell, choose_rows, find_rows, has_power, measure
+from kwapi.drivers.units import parse_unit
+from kwapi.errors import ConfigError
+from kwapi.measurement import LEVELS, Measurement
+
+GOOD = """
+[pdu]
+title = "A PDU"
+source = "its MIB"
+checked = "MIB"
+sys_object_ids = ["1.3.6.1.4.1.99999.1"]
+base = "1.3.6.1.4.1.99999"
+
+[pdu.outlet]
+w = {oid = "1.1", unit = "0.1 W", invalid = [-1], signed = true}
+kwh = {oid = "1.2", unit = "Wh", wrap = 4294967296, slow = true}
+"""
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [-1, -946, -2_000_000, 2**31 - 1, 2**32 - 1, 2**64 - 1, -(2**31), "not-support", "-2000000", "", None, b"\xff"],
+)
+def test_markers_are_no_values(raw):
+    assert Column("w", "1.1", Fraction(1)).count(raw) is None
+
+
+def test_negative_values_stay_where_they_are_true():
+    column = Column("w", "1.1", Fraction(1, 10), signed=True, invalid=frozenset([-2]))
+    assert column.count(-946) == -946
+    assert column.count(-2) is None
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "raw", "value"),
+    [
+        ("kwh", "Wh", 785621, 785.621),
+        ("a", "0.1 A", 49, 4.9),
+        ("kwh", "10 Ws", 360, 0.001),
+        ("w", "0.01 kW", 114, 1140),
+    ],
+)
+def test_values_are_exact(quantity, unit, raw, value):
+    column = Column(quantity, "1.1", parse_unit(unit, quantity))
+    assert Cell(column, (1,), column.scale).value({"1.1": {(1,): raw}}) == value
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "snmp").mkdir()
+    return tmp_path / "snmp"
+
+
+def test_the_profiles_of_kwapi_are_sound():
+    profiles = load()
+    assert len(profiles) > 40
+    assert profiles["apc-rpdu2"].fallback == "apc-rpdu"
+    prefixes = [prefix for profile in profiles.values() for prefix in profile.sys_object_ids]
+    assert len(set(prefixes)) == len(prefixes)
+    for profile in profiles.values():
+        assert all(oid.startswith(("1.3.6.1.4.1.", "1.3.6.1.2.1.33.")) for oid in profile.oids())
+        assert profile.title
+        assert "MIB" in profile.source or profile.name in ("aten", "tripplite-ats")
+        for table in profile.tables:
+            assert len({column.quantity for column in table.columns}) == len(table.columns)
+            assert all(not column.signed for column in table.columns)
+            assert all(column.quantity != "w" or not column.slow for column in table.columns), profile.name
+
+
+def test_kinds_of_rows_are_levels_outermost_first():
+    assert set(KINDS.values()) == set(LEVELS)
+    assert sorted(KINDS.values(), key=LEVELS.index) == list(KINDS.values())
+
+
+@pytest.mark.parametrize(
+    ("sys_object_id", "name"),
+    [
+        ("1.3.6.1.4.1.534.6.6.7", "eaton-g3"),
+        ("1.3.6.1.4.1.13742.6", "raritan-pdu2"),
+        ("1.3.6.1.4.1.13742.60", None),
+        ("1.3.6.1.4.1.318.1.3.4.6", "apc-rpdu2"),
+        ("1.3.6.1.4.1.318.1.3.4.9", "apc-easy"),
+        ("1.3.6.1.4.1.318.1.3.2.7", "apc-ups"),
+        (".1.3.6.1.4.1.232.165.11", "hpe-pdu3"),
+        ("1.3.6.1.4.1.8072.3.2.10", None),
+    ],
+)
+def test_detection(sys_object_id, name):
+    profile = detect(load(), sys_object_id)
+    assert (profile.name if profile else None) == name
+
+
+def test_the_longest_prefix_wins(folder):
+    (folder / "pdu.toml").write_text(GOOD.replace("1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.13742.6.9"))
+    profiles = load(folder.parent)
+    assert detect(profiles, "1.3.6.1.4.1.13742.6.9.1").name == "pdu"
+    assert detect(profiles, "1.3.6.1.4.1.13742.6.8").name == "raritan-pdu2"
+
+
+def test_a_directory_adds_profiles(folder):
+    (folder / "README").write_text("no profile")
+    (folder / "pdu.toml").write_text(GOOD)
+    (table,) = load(folder.parent)["pdu"].tables
+    watts, kwh = table.columns
+    assert (table.kind, watts.quantity, watts.oid, watts.scale) == (
+        "outlet",
+        "w",
+        "1.3.6.1.4.1.99999.1.1",
+        Fraction(1, 10),
+    )
+    assert watts.signed
+    assert watts.invalid == {-1}
+    assert kwh.slow
+    assert kwh.wrap == 2**32
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistakes"),
+    [
+        ("[pdu]", "[pdu", ["my.toml: "]),
+        ("[pdu]", "[eaton-g3]", ["my.toml: [eaton-g3]: there is a profile", "my.toml: [pdu]: lacks title"]),
+        ("source", "sauce", ["my.toml: [pdu]: lacks source", "my.toml: [pdu] sauce: unknown key"]),
+        ('"MIB"', '"yes"', ["my.toml: [pdu] checked: 'yes' is neither recording nor MIB"]),
+        ('checked = "MIB"', "", ["my.toml: [pdu]: lacks checked"]),
+        ('title = "A PDU"', "title = 5", ["my.toml: [pdu] title: 5 is not of type str"]),
+        ('"1.3.6.1.4.1.99999"', '"enterprises.99999"', ["my.toml: [pdu] base: 'enterprises.99999' is no OID"]),
+        ('["1.3.6.1.4.1.99999.1"]', "[5]", ["my.toml: [pdu] sys_object_ids: [5] are not all OIDs"]),
+        ("[pdu.outlet]", "[pdu.plug]", ["my.toml: [pdu] plug: unknown key", "my.toml: [pdu]: has to have either"]),
+        ("w = {", "watts = {", ["my.toml: [pdu.outlet] watts: unknown key"]),
+        ('"1.1"', '".1.1"', ["my.toml: [pdu.outlet] w oid: '.1.1' is no OID"]),
+        ('"0.1 W"', '"0.1 VA"', ["my.toml: [pdu.outlet] w unit: '0.1 VA' is no unit of w"]),
+        (', unit = "Wh"', "", ["my.toml: [pdu.outlet] kwh: lacks unit"]),
+        ("signed = true", "signed = 1", ["my.toml: [pdu.outlet] w signed: 1 is not of type bool"]),
+        ("[-1]", '["none"]', ["my.toml: [pdu.outlet] w invalid: ['none'] are not all whole numbers"]),
+        ("4294967296", "0", ["my.toml: [pdu.outlet] kwh wrap: 0 is not positive"]),
+        ("base", 'fallback = "nothing"\nbase', ["[pdu] fallback: there is no profile 'nothing'"]),
+        ("base", 'like = "eaton-g3"\nbase', ["my.toml: [pdu]: has to have either like or some of the tables"]),
+        ("signed = true", 'product = ["va"]', ["my.toml: [pdu.outlet] w product: ['va'] are not two quantities"]),
+        (
+            "signed = true",
+            'product = ["kwh", "pf"]',
+            ["my.toml: [pdu.outlet] w product: ['kwh', 'pf'] are not quantities of the table"],
+        ),
+        ("signed = true", 'name = "Power"', ["my.toml: [pdu.outlet] w: name needs the table's names"]),
+        (
+            "[pdu.outlet]",
+            '[pdu.outlet]\nnames = "1.9"',
+            ["my.toml: [pdu.outlet] w: name needs", "my.toml: [pdu.outlet] kwh: name needs"],
+        ),
+        (
+            "[pdu.outlet]",
+            "[pdu.outlet]\nonly = {is = [1], not = [2]}",
+            ["my.toml: [pdu.outlet] only: lacks oid", "my.toml: [pdu.outlet] only: has to have either is or not"],
+        ),
+        (
+            "[pdu.outlet]",
+            '[pdu.outlet]\navailable = {oid = "1.x", is = ["on"]}',
+            [
+                "my.toml: [pdu.outlet] available oid: '1.x' is no OID",
+                "my.toml: [pdu.outlet] available is: ['on'] are not all whole numbers",
+            ],
+        ),
+        (
+            "[pdu.outlet]",
+            "[other]\nx = 1\n[pdu.outlet]",
+            ["my.toml: [other]: lacks title", "my.toml: [other] x: unknown"],
+        ),
+        ("[pdu]", "other = 1\n[pdu]", ["my.toml: [other]: must be a table"]),
+    ],
+)
+def test_mistakes_name_file_profile_table_and_key(folder, old, new, mistakes):
+    (folder / "my.toml").write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load(folder.parent)
+    for mistake in mistakes:
+        assert any(found.startswith(mistake) for found in caught.value.mistakes), caught.value.mistakes
+
+
+def test_all_mistakes_of_all_files_are_found(folder):
+    (folder / "a.toml").write_text(GOOD.replace("0.1 W", "W h").replace("Wh", "hW"))
+    (folder / "b.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError) as caught:
+        load(folder.parent)
+    assert [mistake.split(":")[0] for mistake in caught.value.mistakes] == ["a.toml", "a.toml", "b.toml"]
+
+
+def test_generic_takes_columns_and_single_values_in_the_order_of_the_list():
+    options = {"quantity": "w", "unit": "0.1 W", "signed": False, "wrap": None, "level": "outlet"}
+    (table,) = generic(["1.2.5", "1.3.0", "1.1"], {"1.3.0"}, **options).tables
+    answers = {"1.2.5": {(2,): 1, (1,): 1}, "1.3": {(0,): 1, (9,): 1}, "1.1": {(1,): 1}}
+    rows = [row for column in table.columns for row in sorted(column.rows(answers[column.oid]))]
+    assert rows == [(1, 1), (1, 2), (2, 0), (3, 1)]
+    (only,) = generic(["1.2.5"], (), **options).tables[0].columns
+    assert only.rows(answers["1.2.5"]) == {(1,), (2,)}
+
+
+def test_a_profile_may_be_like_another_below_a_base_of_its_own(folder):
+    (folder / "pdu.toml").write_text(GOOD)
+    like = '[twin]\ntitle = "Its twin"\nsource = "its MIB"\nchecked = "recording"\nbase = "1.3.6"\nlike = "pdu"\n'
+    (folder / "twin.toml").write_text(like)
+    profiles = load(folder.parent)
+    assert profiles["twin"].oids() == ["1.3.6.1.1", "1.3.6.1.2"]
+    assert (profiles["pdu"].checked, profiles["twin"].checked) == ("MIB", "recording")
+    (folder / "twin.toml").write_text(like + like.replace("[twin]", "[third]").replace('"pdu"', '"twin"'))
+    with pytest.raises(ConfigError, match=r"\[third\] like: 'twin' has no tables of its own"):
+        load(folder.parent)
+
+
+def test_conditions():
+    assert Condition("1.1", frozenset([0, 1])).holds(1)
+    assert not Condition("1.1", frozenset([0, 1])).holds(None)
+    assert Condition("1.1", frozenset([0]), negated=True).holds(2)
+
+
+def read(name, cells):
+    """Return what the rows of a made-up device of this family measure, by kind and index; cells are by OID."""
+    profile = load()[name]
+    columns = {
+        oid: {
+            tuple(map(int, cell[len(oid) + 1 :].split("."))): value
+            for cell, value in cells.items()
+            if cell.startswith(f"{oid}.")
+        }
+        for oid in profile.oids()
+    }
+    rows = find_rows(profile, columns)
+    return {
+        f"{kind}.{'.'.join(map(str, index))}": measured
+        for (kind, index), cells in rows.items()
+        if (measured := measure("probe", kind, cells, columns))
+    }
+
+
+def under(base, **cells):
+    """Return cells by OID; a name such as c9_1 is column 9, row 1."""
+    return {f"{base}.{name[1:].replace('_', '.')}": value for name, value in cells.items()}
+
+
+def test_cyberpower_a_bank_is_no_second_phase():
+    load_status = "1.3.6.1.4.1.3808.1.1.3.2.3.1.1"
+    found = read("cyberpower", under(load_status, c7_1=216, c7_2=216, c5_1=0, c5_2=1, c6_1=2290, c2_1=11))
+    assert found == {
+        "phase.1": Measurement("probe", watts=216, volts=229.0, amps=1.1, level="phase"),
+        "bank.2": Measurement("probe", watts=216, level="bank"),
+    }
+
+
+def test_schleifenbauer_watts_are_worked_out_only_without_a_column_of_them():
+    inlets = "1.3.6.1.4.1.31034.12.1.1.2.6.1.1"
+    cells = under(inlets, c9_210_1=70, c4_210_1=4594, c9_210_2=50, c2_210_1=16_777_215)
+    found = read("schleifenbauer", cells)
+    assert found["phase.210.1"].watts == pytest.approx(32.158)
+    assert (found["phase.210.1"].kwh, found["phase.210.1"].kwh_wrap) == (16_777_215, 16_777_216)
+    assert (found["phase.210.2"].watts, found["phase.210.2"].volt_amperes) == (None, 50)
+    found = read("schleifenbauer", cells | under(inlets, c10_210_2=49))
+    assert [found[row].watts for row in ("phase.210.1", "phase.210.2")] == [None, 49]
+
+
+def test_rittal_names_and_scales_come_from_the_device():
+    variables = "1.3.6.1.4.1.2606.7.4.2.2.1"
+    cells = under(
+        variables,
+        c3_2_12="Total.Power.Active.Value",
+        c7_2_12=10,
+        c11_2_12=274,
+        c3_2_90="Phase L2.Power.Active.Value",
+        c7_2_90=0,
+        c11_2_90=1240,
+        c3_2_69="Phase L2.Voltage.Value",
+        c7_2_69=-10,
+        c11_2_69=2291,
+        c3_2_100="Phase L2.Energy.Active.Value",
+        c11_2_100=5,
+        c3_2_101="Phase L2.Energy.Active Custom.Value",
+        c7_2_101=1,
+        c11_2_101=6,
+    )
+    assert read("rittal-cmc3", cells) == {
+        "inlet.2": Measurement("probe", watts=2740, level="inlet"),
+        "phase.2.2": Measurement("probe", watts=1240, volts=229.1, level="phase"),  # no kwh: its scale is not told
+    }
+
+
+def test_dell_power_distribution_in_tens_of_watts_and_outlets_in_watts():
+    found = read("dell-rpdu", under("1.3.6.1.4.1.674.10903.200.2.200", c110_2_1_3_1=158, c130_2_2_1_8_7=143))
+    assert {row: measured.watts for row, measured in found.items()} == {"inlet.1": 1580, "outlet.7": 143}
+
+
+def test_hpe_generations_differ_in_scale():
+    old = read("hpe-pdu2", under("1.3.6.1.4.1.232.165.7.5.1.1", c5_1_1=650, c14_1_1=150, c15_1_1=2500))
+    new = read("hpe-pdu3", under("1.3.6.1.4.1.232.165.11.5.1.1", c5_1_1=65, c13_1_1=150, c14_1_1=2))
+    assert (old["outlet.1.1"].amps, old["outlet.1.1"].watts, old["outlet.1.1"].kwh) == (0.65, 150, 2.5)
+    assert (new["outlet.1.1"].amps, new["outlet.1.1"].watts, new["outlet.1.1"].kwh) == (0.65, 150, 2)
+
+
+def test_chatsworth_has_apparent_power_only_and_energy_in_tens_of_watt_seconds():
+    outlets = "1.3.6.1.4.1.30932.1.10.1.4.10.1"
+    address = "6_0_36_155_53_3_246"
+    (only,) = read("chatsworth", under(outlets, **{f"c8_12_{address}": 230, f"c10_12_{address}": 360_000})).values()
+    assert (only.watts, only.volt_amperes, only.kwh) == (None, 230, 1.0)
+
+
+def test_rnx_meters_have_the_level_of_their_type_and_no_value_without_quality():
+    meters = "1.3.6.1.4.1.55108.1.3.1.1"
+    cells = under(meters, c3_0_0=0, c7_0_0=1000, c3_1_1=2, c7_1_1=400, c3_1_4=6, c7_1_4=90, c3_1_5=6, c7_1_5=0)
+    found = read("rnx-updu", cells | under(meters, c15_0_0=0, c15_1_1=0, c15_1_4=0, c15_1_5=2))
+    assert {row: each.watts for row, each in found.items()} == {"inlet.0.0": 1000, "phase.1.1": 400, "outlet.1.4": 90}
+    assert len(read("rnx-updu", cells)) == 4  # older firmware tells no quality
+
+
+def test_the_end_of_a_vertiv_register_is_no_value():
+    (only,) = read("vertiv-geist", under("1.3.6.1.4.1.21239.5.2.3.1.1", c9_1=1017, c12_1=9_999_000)).values()
+    assert (only.watts, only.kwh, only.kwh_wrap) == (1017, None, None)
+    (only,) = read("vertiv-geist", under("1.3.6.1.4.1.21239.5.2.3.1.1", c9_1=1017, c12_1=9_998_999)).values()
+    assert (only.kwh, only.kwh_wrap) == (9998.999, 9999.0)
+
+
+def test_raritan_digits_and_availability_come_from_the_device():
+    inlet = "1.3.6.1.4.1.13742.6"
+    cells = under(inlet, c5_2_3_1_4_1_1_1=7467, c3_3_4_1_7_1_1_1=3, c5_2_3_1_2_1_1_1=1)
+    cells |= under(inlet, c5_2_3_1_4_1_1_5=1665, c3_3_4_1_7_1_1_5=0, c5_2_3_1_2_1_1_5=2)
+    cells |= under(inlet, c5_2_3_1_4_1_1_6=1751, c5_2_3_1_2_1_1_6=1)
+    assert read("raritan-pdu2", cells) == {"inlet.1.1": Measurement("probe", amps=7.467, level="inlet")}
+
+
+def test_px1_with_apparent_power_only_has_no_watts():
+    (only,) = read("raritan-pdu", under("1.3.6.1.4.1.13742.4.1.2.2.1", c8_1=138, c4_1=600)).values()
+    assert (only.watts, only.volt_amperes, only.amps) == (None, 138, 0.6)
+
+
+def test_an_output_of_a_ups_is_outermost_and_an_unmeasured_line_is_none():
+    found = read("ups", under("1.3.6.1.2.1.33.1", c4_4_1_4_1=200, c3_3_1_5_1=65535, c3_3_1_4_1=655350, c3_3_1_3_1=234))
+    assert found == {
+        "output.1": Measurement("probe", watts=200, level="device"),
+        "inlet.1": Measurement("probe", volts=234, level="inlet"),
+    }
+
+
+def test_a_device_without_any_column_has_no_power_here():
+    rows = find_rows(load()["hpe-ilo"], {})
+    assert not has_power(rows, {})
+    with pytest.raises(LookupError, match="no power here"):
+        choose_rows(["server"], list(rows), "outlet")
+    assert choose_rows([], [], "outlet") == []
