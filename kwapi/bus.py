@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock
 
+import msgspec
 import zmq
 
 from kwapi.errors import BadMessage, ConfigError
+from kwapi.health import TOPIC, Health, decode_health, encode_health, health_topic
 from kwapi.measurement import (
     RESERVED,
     VERSION,
@@ -31,7 +33,7 @@ from kwapi.measurement import (
 from kwapi.signing import Key, KeyRing, sign
 
 LOG = logging.getLogger(__name__)
-OWN_TOPICS = RESERVED.encode()  # of Kwapi itself: health
+OWN_TOPICS, HEALTH_TOPICS = RESERVED.encode(), TOPIC.encode()  # of Kwapi itself
 QUEUE_MESSAGES = 20_000  # per connection and direction; 60 MB of 48-outlet PDUs
 MAX_FRAME = 1 << 20  # bytes
 HEARTBEAT = 5_000  # ms; a peer that is silent for three of them is reconnected, as after a pulled cable
@@ -40,17 +42,20 @@ POLL = 200  # ms until a stop is noticed
 
 
 class Publisher:
-    """Numbers, signs and sends what the workers of one process measure."""
+    """Numbers, signs and sends what the workers of one process measure, and how its wattmeters are.
 
-    def __init__(self, endpoint: str, key: Key, *, boot: int | None = None) -> None:
+    It binds its endpoint; a process beside others connects to one that a Proxy has bound.
+    """
+
+    def __init__(self, endpoint: str, key: Key, *, boot: int | None = None, bind: bool = True) -> None:
         self.boot = time.time_ns() if boot is None else boot
         self._key = key
-        self._seq: dict[str, int] = {}
+        self._seq: dict[bytes, int] = {}  # by topic
         self._lock = Lock()
         self._context = zmq.Context()
         self._socket = _socket(self._context, zmq.PUB)
         try:
-            _bind(self._socket, endpoint)
+            (_bind if bind else _connect)(self._socket, endpoint)
         except ConfigError:
             self.close()
             raise
@@ -58,6 +63,17 @@ class Publisher:
     def sender(self, wattmeter: str, interval: float) -> "Sender":
         """Return the right to publish for a wattmeter, to be revoked when its worker is given up."""
         return Sender(self, wattmeter, interval)
+
+    def tell(self, health: Health) -> None:
+        """Send how a wattmeter is; boot and seq are ours."""
+        topic = health_topic(health.wattmeter)
+        with self._lock:
+            if self._socket.closed:
+                return
+            seq = self._seq.get(topic, 0)
+            numbered = msgspec.structs.replace(health, boot=self.boot, seq=seq)
+            self._socket.send(sign(self._key, topic, encode_health(numbered)))
+            self._seq[topic] = seq + 1
 
     def close(self) -> None:
         """Send what is queued, at most half a second long, and close the socket."""
@@ -70,7 +86,7 @@ class Publisher:
         with self._lock:
             if sender.revoked or self._socket.closed:
                 return False
-            seq = self._seq.get(sender.wattmeter, 0)
+            seq = self._seq.get(sender.topic, 0)
             message = Message(
                 version=VERSION,
                 type="measurement",
@@ -84,7 +100,7 @@ class Publisher:
             )
             check_values(message)
             self._socket.send(sign(self._key, sender.topic, encode(message)))
-            self._seq[sender.wattmeter] = seq + 1
+            self._seq[sender.topic] = seq + 1
         return True
 
     def _revoke(self, sender: "Sender") -> None:
@@ -113,7 +129,7 @@ class Sender:
 
 @dataclass(slots=True)
 class _Source:
-    """What is known of one wattmeter's messages."""
+    """What is known of the messages of one topic."""
 
     highest: dict[int, int] = field(default_factory=dict)  # seq by boot
     probes: list[str] | None = None  # the last names that were checked
@@ -128,6 +144,7 @@ class Gate:
         *,
         max_age: float = 600.0,
         max_skew: float = 60.0,
+        health: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.accepted = 0
@@ -137,17 +154,22 @@ class Gate:
         self._keys = keys
         self._max_age = max_age
         self._max_skew = max_skew
+        self._health = health
         self._clock = clock
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[bytes, _Source] = {}
 
-    def take(self, frame: bytes) -> Message | None:
-        """Return the message of a frame that is signed, new and well formed, None for any other bytes."""
+    def take(self, frame: bytes) -> Message | Health | None:
+        """Return the message of a frame that is signed, new and well formed, None for any other bytes.
+
+        Health messages too are taken by a gate that was made for them.
+        """
         try:
             if len(frame) > MAX_FRAME:
                 raise BadMessage("wrong size", f"{len(frame)} bytes")
             topic, payload = self._keys.verify(frame)
             if topic.startswith(OWN_TOPICS):
-                return None
+                wanted = self._health and topic.startswith(HEALTH_TOPICS)
+                return self._check_health(topic, payload) if wanted else None
             message = self._check(topic, payload)
         except BadMessage as error:
             self._count(error)
@@ -175,12 +197,28 @@ class Gate:
 
     def _check(self, topic: bytes, payload: bytes) -> Message:
         message = decode(payload)
-        wattmeter, boot, seq = message.wattmeter, message.boot, message.seq
-        if topic != topic_of(wattmeter):
-            raise BadMessage("wrong topic", f"{topic!r} for {wattmeter!r}")
-        source = self._sources.get(wattmeter) or _Source()
+        if topic != topic_of(message.wattmeter):
+            raise BadMessage("wrong topic", f"{topic!r} for {message.wattmeter!r}")
+        source = self._sources.get(topic) or _Source()
         if message.probes != source.probes:
             check_names(message)
+        self.skew[message.wattmeter] = self._check_order(source, message)
+        source.probes = message.probes
+        self._sources[topic] = source
+        return message
+
+    def _check_health(self, topic: bytes, payload: bytes) -> Health:
+        health = decode_health(payload)
+        if topic != health_topic(health.wattmeter):
+            raise BadMessage("wrong topic", f"{topic!r} for {health.wattmeter!r}")
+        source = self._sources.get(topic) or _Source()
+        self._check_order(source, health)
+        self._sources[topic] = source
+        return health
+
+    def _check_order(self, source: _Source, message: Message | Health) -> float:
+        """Return the message's age in seconds; raise BadMessage if it is a replay or too far from our time."""
+        boot, seq = message.boot, message.seq
         age = self._clock() - message.timestamp
         highest = source.highest.get(boot)
         if highest is None:
@@ -191,14 +229,11 @@ class Gate:
             if len(source.highest) >= MAX_BOOTS:
                 del source.highest[next(iter(source.highest))]
         elif seq <= highest:
-            raise BadMessage("seen before", f"{wattmeter} {seq}")
-        else:
+            raise BadMessage("seen before", f"{message.wattmeter} {seq}")
+        elif isinstance(message, Message):
             self.lost += seq - highest - 1
         source.highest[boot] = seq
-        source.probes = message.probes
-        self._sources[wattmeter] = source
-        self.skew[wattmeter] = age
-        return message
+        return age
 
 
 class Subscriber:
@@ -207,25 +242,39 @@ class Subscriber:
     def __init__(self, endpoints: Sequence[str], wattmeters: Iterable[str], gate: Gate) -> None:
         self.gate = gate
         self._endpoints = endpoints
-        self._prefixes = [topic_of(name) if name else b"" for name in wattmeters or ("",)]
+        self._names = list(wattmeters) or [""]
 
-    def run(self, stop: Event, add: Callable[[Message], None]) -> None:
-        """Receive until stop is set. Bad input never raises; what add() raises is a bug of the plugin and does."""
+    def run(
+        self, stop: Event, add: Callable[[Message], None] | None, add_health: Callable[[Health], None] | None = None
+    ) -> None:
+        """Receive until stop is set. Bad input never raises; what add() raises is a bug of the plugin and does.
+
+        add_health() is given the health messages, if the gate takes them; without add() there are only these.
+        """
         context = zmq.Context()
         socket = _socket(context, zmq.SUB)
         try:
-            for prefix in self._prefixes:
-                socket.subscribe(prefix)
+            for name in self._names:
+                if add is not None:
+                    socket.subscribe(topic_of(name) if name else b"")
+                if add_health is not None:
+                    socket.subscribe(health_topic(name))
             for endpoint in self._endpoints:
                 _connect(socket, endpoint)
             while not stop.is_set():
                 if socket.poll(POLL):
-                    self._drain(socket, stop, add)
+                    self._drain(socket, stop, add, add_health)
         finally:
             socket.close(linger=0)
             context.term()
 
-    def _drain(self, socket: "zmq.Socket[bytes]", stop: Event, add: Callable[[Message], None]) -> None:
+    def _drain(
+        self,
+        socket: "zmq.Socket[bytes]",
+        stop: Event,
+        add: Callable[[Message], None] | None,
+        add_health: Callable[[Health], None] | None,
+    ) -> None:
         """Take what has come, without asking poll() for each: that call costs more than the message."""
         while not stop.is_set():
             try:
@@ -233,8 +282,12 @@ class Subscriber:
             except zmq.Again:
                 return
             # Should somebody send several parts, each is judged as a frame of its own.
-            if (message := self.gate.take(frame)) is not None:
-                add(message)
+            taken = self.gate.take(frame)
+            if isinstance(taken, Message):
+                if add is not None:
+                    add(taken)
+            elif taken is not None and add_health is not None:
+                add_health(taken)
 
 
 class Proxy:
@@ -243,9 +296,10 @@ class Proxy:
     libzmq merges equal subscriptions, so what nobody watches does not travel and what several watch travels once.
     """
 
-    def __init__(self, upstream: Sequence[str], downstream: str) -> None:
+    def __init__(self, upstream: Sequence[str], downstream: str, *, bind_upstream: bool = False) -> None:
         self._upstream = upstream
         self._downstream = downstream
+        self._bind_upstream = bind_upstream  # publishers connect to us
         self._context = zmq.Context()
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -254,7 +308,7 @@ class Proxy:
         try:
             _bind(front, self._downstream)
             for endpoint in self._upstream:
-                _connect(back, endpoint)
+                (_bind if self._bind_upstream else _connect)(back, endpoint)
             ready()
             zmq.proxy(front, back)
         except zmq.ContextTerminated:

@@ -98,6 +98,16 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="When more wattmeters than this hang at one time in a way that cannot be ended, the daemon exits, to "
             "be started again by systemd.",
         ),
+        cfg.IntOpt(
+            "workers",
+            default=0,
+            min=0,
+            max=64,
+            help="Processes that share the wattmeters, for more of them than one process of Python can poll; 0: all "
+            "in the daemon itself.",
+        ),
+        cfg.PortOpt("metrics_port", default=0, help="Port where Prometheus finds the health of all; 0: none."),
+        cfg.StrOpt("metrics_host", default="127.0.0.1", help="Address to listen on for Prometheus."),
     ),
     "forwarder": (
         *COMMON,
@@ -145,6 +155,9 @@ WATTMETER = (
         "hang_timeout",
         min=1,
         help="Seconds after which a poll that has not ended is given up; three intervals, and at least 10, by default.",
+    ),
+    cfg.BoolOpt(
+        "maintenance", default=False, help="Do not poll the wattmeter for now; it is shown as muted, and alarms nobody."
     ),
     cfg.Opt(
         "factor",

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +21,7 @@ from kwapi.errors import ConfigError, KwapiError
 
 LOG = logging.getLogger(__name__)
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+RELOAD_SIGNALS = {signal.SIGHUP}
 EXIT_CONFIG = 2
 EXIT_FAILED = 1
 TICK = 0.5  # seconds between two looks at the threads
@@ -33,17 +34,20 @@ def refuse(error: ConfigError, stream: TextIO | None = None) -> int:
     return EXIT_CONFIG
 
 
-def start_logging(level: str) -> None:
+def start_logging(level: str, program: str = "") -> None:
     """Log to standard error, one line per event; under systemd that is the journal, which adds time and program."""
-    stamp = "" if "JOURNAL_STREAM" in os.environ else f"%(asctime)s {Path(sys.argv[0]).name} "
+    stamp = "" if "JOURNAL_STREAM" in os.environ else f"%(asctime)s {program or Path(sys.argv[0]).name} "
     logging.basicConfig(level=level.upper(), format=stamp + "%(levelname)s %(name)s: %(message)s", force=True)
     # A page asks for all its images at once, and each that waits for a thread would be a warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
-def block_signals() -> None:
-    """Let wait() alone see the signals; called before any thread starts, since threads inherit the mask."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+def block_signals(*, reloads: bool = False) -> None:
+    """Let wait() alone see the signals; called before any thread starts, since threads inherit the mask.
+
+    SIGHUP is among them for a daemon that reloads, and ends any other.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | (RELOAD_SIGNALS if reloads else set()))
 
 
 def notify(state: str) -> None:
@@ -78,20 +82,47 @@ class Task(threading.Thread):
             LOG.exception("%s ended by an error of ours", self.name)
 
 
-def wait(tasks: Sequence[Task], check: Callable[[], bool] = lambda: True) -> int:
+def watchdog_period(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return the seconds in which systemd wants to be told twice that the daemon is healthy, None if it does not."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    try:
+        return int(environ["WATCHDOG_USEC"]) / 1e6
+    except (KeyError, ValueError):
+        return None
+
+
+def wait(
+    tasks: Sequence[Task],
+    check: Callable[[], bool] = lambda: True,
+    reload: Callable[[], None] | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
     """Wait for a signal to stop (return 0), or for a task to end or check() to say no (return 1).
 
-    check() is called every half second.
+    check() is called every half second, and after it, if systemd watches, the watchdog is told that all is well.
+    reload() is called on SIGHUP.
     """
+    signals = STOP_SIGNALS | (RELOAD_SIGNALS if reload else set())
+    watchdog, told_at = watchdog_period(), float("-inf")
     while True:
-        if (received := signal.sigtimedwait(STOP_SIGNALS, TICK)) is not None:
+        received = signal.sigtimedwait(signals, TICK)
+        if received is not None and received.si_signo in STOP_SIGNALS:
             LOG.info("stopping on %s", signal.Signals(received.si_signo).name)
             return 0
+        if received is not None and reload is not None:
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            reload()
+            notify("READY=1")
         if ended := [task.name for task in tasks if not task.is_alive()]:
             LOG.error("stopping, since %s ended", ", ".join(ended))
             return EXIT_FAILED
         if not check():
             return EXIT_FAILED
+        if watchdog and clock() - told_at >= watchdog / 4:
+            notify("WATCHDOG=1")
+            told_at = clock()
 
 
 def run(tasks: Sequence[Task]) -> int:

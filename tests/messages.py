@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from kwapi.health import Health
 from kwapi.measurement import Message, encode, topic_of
 from kwapi.signing import key_from, sign
 
@@ -29,3 +30,10 @@ def frame(key: Any = KEY, **fields: Any) -> bytes:
     """Return a signed message as it travels."""
     built = message(**fields)
     return sign(key, topic_of(built.wattmeter), encode(built))
+
+
+def health(**fields: Any) -> Health:
+    """Return a health message, its fields replaced by those given."""
+    given: dict[str, Any] = {"wattmeter": "lyon.pdu1", "driver": "snmp", "boot": 7, "seq": 0, "state": "up"}
+    given |= {"version": 1, "type": "health", "timestamp": 1_800_000_000.0, "since": 1_799_999_000.0}
+    return Health(**{**given, "interval": 1.0, "next_within": 5.0, **fields})

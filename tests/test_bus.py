@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from kwapi.bus import MAX_BOOTS, Gate, Proxy, Publisher, Subscriber
 from kwapi.errors import BadMessage, ConfigError
+from kwapi.health import encode_health, health_topic
 from kwapi.measurement import Measurement, encode
 from kwapi.signing import KeyRing, key_from, sign
 from tests.messages import KEY, frame, message
+from tests.messages import health as new_health
 from tests.waiting import eventually
 
 NOW = 1_800_000_000.0
@@ -113,6 +115,41 @@ def test_the_topics_of_kwapi_itself_are_passed_over():
     assert not doorman.rejected
     assert doorman.take(b"kwapi.health.lyon.pdu1.\0" + bytes(100)) is None
     assert doorman.rejected == {"unknown key": 1}
+
+
+def told(topic=None, **fields):
+    health = new_health(**{"timestamp": NOW, **fields})
+    return sign(KEY, topic or health_topic(health.wattmeter), encode_health(health))
+
+
+def test_health_is_taken_once_by_a_gate_that_was_made_for_it():
+    doorman = gate(health=True)
+    first = doorman.take(told(seq=4))
+    assert (first.wattmeter, first.state) == ("lyon.pdu1", "up")
+    assert taken(doorman, told(seq=4), told(seq=9), told(boot=8, timestamp=NOW - 601)) == [False, True, False]
+    assert doorman.rejected == {"seen before": 1, "too old": 1}
+    assert doorman.lost == 0  # of what is measured
+
+
+def test_health_and_measurements_are_numbered_apart():
+    doorman = gate(health=True)
+    assert taken(doorman, fresh(boot=7, seq=5), told(seq=0), fresh(boot=7, seq=6)) == [True, True, True]
+    assert doorman.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (told(topic=b"kwapi.health.lyon.pdu2."), "wrong topic"),
+        (told(topic=b"kwapi.health."), "wrong topic"),
+        (sign(KEY, b"kwapi.health.lyon.pdu1.", b"x"), "malformed"),
+        (told()[:-1] + bytes([told()[-1] ^ 1]), "bad signature"),
+    ],
+)
+def test_other_health_is_dropped_and_counted(bad, reason):
+    doorman = gate(health=True)
+    assert doorman.take(bad) is None
+    assert doorman.rejected == {reason: 1}
 
 
 def free_endpoint():
@@ -275,3 +312,51 @@ def test_an_endpoint_in_use_is_named():
     publisher.close()
     with pytest.raises(ConfigError, match="nonsense"):
         Publisher("nonsense", KEY)
+
+
+def test_health_is_heard_beside_measurements_or_alone_and_by_prefix():
+    endpoint = free_endpoint()
+    publisher, heard, measured = Publisher(endpoint, KEY), [], []
+    listeners = []
+    for wattmeters, add in ((["lyon"], None), (["lyon"], measured.append), ([""], None)):
+        stop, found = threading.Event(), []
+        subscriber = Subscriber([endpoint], wattmeters, Gate(KeyRing([KEY]), health=True))
+        thread = threading.Thread(target=subscriber.run, args=(stop, add, found.append), daemon=True)
+        thread.start()
+        heard.append(found)
+        listeners.append((stop, thread))
+    senders = [publisher.sender(name, 1.0) for name in ("lyon.pdu1", "rennes.pdu1")]
+
+    def once():
+        for sender in senders:
+            publisher.tell(new_health(wattmeter=sender.wattmeter, timestamp=time.time()))
+            sender.publish([Measurement(sender.wattmeter + "-1", watts=1.0)], time.time(), time.monotonic())
+        return all(len(each) > 2 for each in (*heard, measured))
+
+    eventually(once)
+    for stop, thread in listeners:
+        stop.set()
+        thread.join(5)
+    publisher.close()
+    names = [{health.wattmeter for health in each} for each in heard]
+    assert names == [{"lyon.pdu1"}, {"lyon.pdu1"}, {"lyon.pdu1", "rennes.pdu1"}]
+    assert {each.wattmeter for each in measured} == {"lyon.pdu1"}
+    assert {health.boot for health in heard[0]} == {publisher.boot}
+    publisher.tell(new_health())  # after the end: nothing
+
+
+def test_publishers_may_connect_to_a_proxy_that_listens_for_them():
+    inner, outer = free_endpoint(), free_endpoint()
+    proxy = Proxy([inner], outer, bind_upstream=True)
+    thread = threading.Thread(target=proxy.run, args=(lambda: None,), daemon=True)
+    thread.start()
+    publishers = [Publisher(inner, KEY, bind=False) for _ in range(2)]
+    with Listener(outer) as listener:
+        for number, publisher in enumerate(publishers):
+            sender = publisher.sender(f"pdu{number}", 1.0)
+            publish_until(sender, lambda sender=sender: sender.wattmeter in {m.wattmeter for m in listener.received})
+    for publisher in publishers:
+        publisher.close()
+    proxy.stop()
+    thread.join(5)
+    assert not thread.is_alive()

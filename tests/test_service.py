@@ -1,3 +1,4 @@
+import os
 import signal
 import socket
 import threading
@@ -13,7 +14,7 @@ from tests.waiting import eventually
 @pytest.fixture
 def blocked_signals():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    service.block_signals()
+    service.block_signals(reloads=True)
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -45,6 +46,65 @@ def test_the_end_of_a_task_ends_the_daemon_with_status_1(blocked_signals, caplog
 
 def test_a_check_that_says_no_ends_the_daemon(blocked_signals):
     assert service.wait([], check=lambda: False) == 1
+
+
+class Systemd:
+    """The socket at which systemd would listen, and the watchdog it would set."""
+
+    def __init__(self, path, monkeypatch, **environ):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.settimeout(5)
+        for name, value in {"NOTIFY_SOCKET": str(path), **environ}.items():
+            monkeypatch.setenv(name, value)
+
+    def hear(self):
+        return self.socket.recv(1000).decode()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+def test_sighup_reloads_and_systemd_is_told(blocked_signals, tmp_path, monkeypatch):
+    reloaded = []
+
+    def reload():
+        reloaded.append(True)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with Systemd(tmp_path / "notify", monkeypatch) as systemd:
+        signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+        assert service.wait([], reload=reload) == 0
+        assert systemd.hear().startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert systemd.hear() == "READY=1"
+    assert reloaded == [True]
+
+
+def test_the_watchdog_is_told_only_while_all_is_well(blocked_signals, tmp_path, monkeypatch):
+    answers = iter([True, True, False])
+    with Systemd(tmp_path / "notify", monkeypatch, WATCHDOG_USEC="1000") as systemd:
+        assert service.wait([], check=lambda: next(answers)) == 1
+        assert [systemd.hear() for _ in range(2)] == ["WATCHDOG=1"] * 2
+        systemd.socket.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            systemd.hear()
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_the_watchdog_of_another_process_is_not_ours(environ, seconds):
+    assert service.watchdog_period(environ) == seconds
 
 
 def test_systemd_is_told(tmp_path, monkeypatch):

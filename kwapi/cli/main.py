@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, discover, read, watch
+from kwapi.cli import check, discover, mute, read, status, watch
 
-COMMANDS = {"check": check, "discover": discover, "read": read, "watch": watch}
+COMMANDS = {"check": check, "discover": discover, "mute": mute, "read": read, "status": status, "watch": watch}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -72,6 +72,10 @@ class Driver:
         """Return the ids of the probes this section measures, in order, without the places that are skipped."""
         return [name for name in self.probes if name]
 
+    def peer(self) -> str:
+        """Return the name of what the section speaks to, equal for those that share a session or a line."""
+        return self.wattmeter
+
     def open(self) -> None:
         """Connect to the device."""
 

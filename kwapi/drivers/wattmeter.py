@@ -21,6 +21,21 @@ class Wattmeter:
     interval: float
     hang_timeout: float
 
+    @property
+    def driver_name(self) -> str:
+        """The driver's name in the configuration."""
+        return str(self.values.get("driver", ""))
+
+    @property
+    def is_in_maintenance(self) -> bool:
+        """Whether its section says that it is not to be polled."""
+        return bool(self.values.get("maintenance"))
+
+    @property
+    def device(self) -> tuple[str, str]:
+        """What has to stay in one process: the driver's name, and the device or the line that several may share."""
+        return self.driver_name, self.driver(self.name, self.values).peer()
+
     def new_driver(self, shared: Any) -> Driver:
         """Return a driver of its own for a new worker."""
         return self.driver(self.name, self.values, shared)
@@ -73,6 +88,7 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
     for key in ("factor", "offset"):
         for probe in values[key].keys() - driver(section, values).probe_names():
             reader.mistake(section, key, f"{probe!r} is no probe of this wattmeter")
+    values["interval"] = max(values["interval"], values.get("min_interval", 0.0))  # what the device can bear
     values["hang_timeout"] = values["hang_timeout"] or max(3 * values["interval"], 10.0)
     return Wattmeter(section, driver, values, values["interval"], values["hang_timeout"])
 

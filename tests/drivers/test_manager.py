@@ -1,157 +1,38 @@
 import threading
+from collections import Counter
+from dataclasses import replace
 
-import pytest
-
-from kwapi.drivers.base import Driver
-from kwapi.drivers.manager import LONGEST_WAIT, MAX_HUNG_OF_ONE, Manager, Slot, Worker, back_off, next_poll, spread
-from kwapi.drivers.wattmeter import Wattmeter
-from kwapi.errors import CredentialsRefused, DeviceError
-from kwapi.measurement import Measurement
+from kwapi.drivers.manager import HEALTH_PERIOD, HEALTH_RATE, MAX_HUNG_OF_ONE, Changes, Manager, summary
+from kwapi.drivers.mutes import Mutes, write_mutes
+from kwapi.drivers.worker import Worker
+from kwapi.errors import DeviceError
 from tests.clock import Clock
+from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
 from tests.waiting import eventually
 
 
-class Scripted(Driver):
-    """Does at each poll what its script says; shared is the list of what it did."""
-
-    script: list
-
-    @classmethod
-    def open_shared(cls):
-        return []
-
-    def open(self):
-        self.shared.append("open")
-
-    def read(self):
-        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        self.shared.append("read")
-        if isinstance(step, threading.Event):
-            step.wait(20)
-            return [Measurement("late", watts=1.0)]
-        if isinstance(step, Exception):
-            raise step
-        return step
-
-    def close(self):
-        self.shared.append("close")
-
-
-class FakePublisher:
-    """Keeps what senders publish."""
-
-    def __init__(self):
-        self.sent = []
-
-    def sender(self, wattmeter, interval):
-        return FakeSender(self, wattmeter)
-
-
-class FakeSender:
-    def __init__(self, publisher, wattmeter):
-        self.publisher, self.wattmeter, self.revoked = publisher, wattmeter, False
-
-    def publish(self, measurements, timestamp, monotonic):
-        if not self.revoked:
-            self.publisher.sent.append((self.wattmeter, [each.probe for each in measurements]))
-        return not self.revoked
-
-    def revoke(self):
-        self.revoked = True
-
-
-GOOD = [Measurement("taurus-1", watts=100.0)]
-
-
-def wattmeter(*script, name="pdu1", interval=0.01, hang_timeout=10.0):
-    return Wattmeter(name, Scripted, {"script": list(script), "probes": ["taurus-1"]}, interval, hang_timeout)
-
-
-def run_worker(meter, until):
-    """Run a worker until the condition on (slot, sent, did) holds; return the three."""
-    publisher, did = FakePublisher(), []
-    slot = Slot(meter)
-    worker = Worker(slot, publisher.sender(meter.name, meter.interval), did)
-    worker.start()
-    eventually(lambda: until(slot, publisher.sent, did))
-    worker.stopping.set()
-    worker.join(5)
-    assert not worker.is_alive()
-    return slot, publisher.sent, did
-
-
-def test_waits_grow_and_are_bounded():
-    assert [back_off(failures) for failures in range(1, 14)] == [0, 0, 0, 0, 1, 3, 7, 15, 31, 60, 60, 60, 60]
-    assert back_off(10_000) == LONGEST_WAIT
-
-
-@pytest.mark.parametrize(
-    ("due", "now", "expected"),
-    [(10.0, 10.2, 11.0), (10.0, 10.999, 11.0), (10.0, 11.0, 12.0), (10.0, 13.7, 14.0), (10.0, 9.9, 11.0)],
-)
-def test_polls_keep_their_beat_and_never_pile_up(due, now, expected):
-    assert next_poll(due, now, 1.0) == pytest.approx(expected)
-
-
-def test_polls_are_spread_the_same_way_after_every_restart():
-    shares = [spread(f"pdu{i}") for i in range(1000)]
-    assert shares == [spread(f"pdu{i}") for i in range(1000)]
-    assert 0 <= min(shares) and max(shares) < 1
-    assert 0.4 < sum(shares) / 1000 < 0.6
-
-
-def test_a_healthy_device_is_opened_once_and_polled():
-    slot, sent, did = run_worker(wattmeter(GOOD), lambda slot, sent, did: len(sent) > 3)
-    assert slot.up
-    assert did.count("open") == did.count("close") == 1
-    assert set(map(str, sent)) == {"('pdu1', ['taurus-1'])"}
-
-
-def test_nothing_this_time_is_not_published():
-    slot, sent, _ = run_worker(wattmeter([]), lambda slot, sent, did: did.count("read") > 3)
-    assert slot.up
-    assert sent == []
-
-
-@pytest.mark.parametrize("error", [DeviceError("no answer"), ConnectionRefusedError("refused")])
-def test_a_failing_device_is_reopened_at_the_next_poll_and_comes_back(caplog, error):
-    caplog.set_level("INFO")
-    slot, _, did = run_worker(wattmeter(GOOD, error, error, GOOD), lambda slot, sent, did: len(sent) > 2)
-    assert slot.up
-    assert slot.failures == 0
-    assert did[:9] == ["open", "read", "read", "close", "open", "read", "close", "open", "read"]
-    assert caplog.text.count("pdu1 is down") == 1
-    assert caplog.text.count("pdu1 is back") == 1
-
-
-def test_refused_credentials_are_not_tried_again_soon():
-    slot, _, did = run_worker(wattmeter(CredentialsRefused("wrong key")), lambda slot, sent, did: "close" in did)
-    assert did == ["open", "read", "close"]
-    assert (slot.up, slot.reason) == (False, "wrong key")
-
-
-def managed(*meters, max_hung=32):
+def managed(*meters, max_hung=32, mutes=None):
     clock, publisher = Clock(), FakePublisher()
 
     def new_worker(slot, sender, shared, *, clock):
         return Worker(slot, sender, shared)  # a worker waits in real time; the manager's clock is ours
 
-    manager = Manager(meters, publisher, clock=clock, max_hung=max_hung, new_worker=new_worker)
+    manager = Manager(meters, publisher, clock=clock, max_hung=max_hung, mutes=mutes, new_worker=new_worker)
     return manager, clock, publisher
 
 
 def test_an_error_of_ours_ends_the_worker_and_the_manager_starts_another(caplog):
     manager, clock, publisher = managed(wattmeter(ZeroDivisionError("oops"), GOOD))
     manager.check()
-    slot = manager.slots[0]
-    eventually(lambda: not slot.worker.is_alive())
+    slot = manager.slots["pdu1"]
+    eventually(lambda: not manager.workers.get("pdu1").is_alive())
     assert "ZeroDivisionError: oops" in caplog.text
     assert "Traceback" in caplog.text
     manager.check()
-    assert slot.worker is None
+    assert manager.workers.get("pdu1") is None
     clock.now += 0.02
     manager.check()
-    eventually(lambda: slot.up)
+    eventually(lambda: slot.state == "up")
     assert publisher.sent
     assert slot.restarts == 1
     manager.stop()
@@ -161,24 +42,24 @@ def test_a_hung_worker_is_replaced_and_what_it_brings_late_is_refused(caplog):
     hang = threading.Event()
     manager, clock, publisher = managed(wattmeter(hang, GOOD))
     manager.check()
-    slot = manager.slots[0]
-    first = slot.worker
+    slot = manager.slots["pdu1"]
+    first = manager.workers.get("pdu1")
     eventually(lambda: first.busy_since is not None)
     first.busy_since = clock.now  # by our clock
     clock.now += 10.1
     assert manager.check()
-    assert (slot.up, slot.worker) == (False, None)
+    assert (slot.state, manager.workers) == ("hung", {})
     assert manager.given_up == [first]
-    assert "pdu1 is down: hangs" in caplog.text
+    assert "pdu1 is hung: a poll has not ended for 10 s" in caplog.text
     manager.check()
-    eventually(lambda: slot.up)
+    eventually(lambda: slot.state == "up")
     hang.set()
     eventually(lambda: not first.is_alive())
     manager.check()
     assert manager.given_up == []
     assert publisher.sent
     assert ("pdu1", ["late"]) not in publisher.sent
-    assert slot.up
+    assert slot.state == "up"
     manager.stop()
 
 
@@ -187,7 +68,7 @@ def test_a_wattmeter_that_hangs_again_and_again_does_not_end_the_daemon():
     manager, clock, _ = managed(wattmeter(hang))
     for _ in range(20):
         assert manager.check()
-        if (worker := manager.slots[0].worker) is not None:
+        if (worker := manager.workers.get("pdu1")) is not None:
             eventually(lambda worker=worker: worker.busy_since is not None)
             worker.busy_since = clock.now
         clock.now += 70
@@ -196,26 +77,15 @@ def test_a_wattmeter_that_hangs_again_and_again_does_not_end_the_daemon():
     for worker in manager.given_up:
         worker.join(5)
     manager.check()
-    assert manager.slots[0].worker is not None
+    assert manager.workers.get("pdu1") is not None
     manager.stop()
-
-
-def test_a_new_reason_is_logged_and_the_same_one_is_not(caplog):
-    slot = Slot(wattmeter(GOOD))
-    for reason in ("no answer", "no answer", "wrong key", "no answer"):
-        slot.failed(reason)
-    assert [record.getMessage() for record in caplog.records] == [
-        "pdu1 is down: no answer",
-        "pdu1 is down: wrong key",
-        "pdu1 is down: no answer",
-    ]
 
 
 def test_a_worker_that_waits_for_its_next_poll_does_not_hang():
     manager, clock, publisher = managed(wattmeter(GOOD, interval=100.0, hang_timeout=10.0))
-    manager.slots[0].restarts = 1  # no spread
+    manager.slots["pdu1"].restarts = 1  # no spread
     manager.check()
-    eventually(lambda: publisher.sent and manager.slots[0].worker.busy_since is None)
+    eventually(lambda: publisher.sent and manager.workers.get("pdu1").busy_since is None)
     clock.now += 99
     manager.check()
     assert manager.given_up == []
@@ -226,9 +96,9 @@ def test_too_many_hung_workers_end_the_daemon(caplog):
     hangs = [threading.Event() for _ in range(3)]
     manager, clock, _ = managed(*(wattmeter(hang, name=f"pdu{i}") for i, hang in enumerate(hangs)), max_hung=2)
     manager.check()
-    for slot in manager.slots:
-        eventually(lambda slot=slot: slot.worker.busy_since is not None)
-        slot.worker.busy_since = clock.now
+    for slot in manager.slots.values():
+        eventually(lambda slot=slot: manager.workers[slot.wattmeter.name].busy_since is not None)
+        manager.workers[slot.wattmeter.name].busy_since = clock.now
     clock.now += 11
     assert not manager.check()
     assert "max_hung_workers" in caplog.text
@@ -240,10 +110,10 @@ def test_too_many_hung_workers_end_the_daemon(caplog):
 def test_one_device_that_fails_holds_up_nobody():
     manager, _, publisher = managed(wattmeter(DeviceError("off"), name="off"), wattmeter(GOOD, name="on"))
     manager.check()
-    eventually(lambda: len(publisher.sent) > 3 and manager.slots[0].reason == "off")
+    eventually(lambda: len(publisher.sent) > 3 and manager.slots["off"].reason == "off")
     assert {name for name, _ in publisher.sent} == {"on"}
-    assert [slot.up for slot in manager.slots] == [False, True]
-    assert manager.slots[0].reason == "off"
+    assert [slot.state for slot in manager.slots.values()] == ["down", "up"]
+    assert manager.slots["off"].reason == "off"
     manager.stop()
 
 
@@ -251,7 +121,111 @@ def test_stopping_does_not_wait_for_a_hung_worker(caplog):
     hang = threading.Event()
     manager, _, _ = managed(wattmeter(hang))
     manager.check()
-    eventually(lambda: manager.slots[0].worker.busy_since is not None)
+    eventually(lambda: manager.workers.get("pdu1").busy_since is not None)
     manager.stop(deadline=0.05)
     assert "did not stop in time: pdu1" in caplog.text
     hang.set()
+
+
+def test_health_is_told_at_once_when_it_changes_and_else_now_and_then():
+    manager, clock, publisher = managed(wattmeter(DeviceError("off")))
+    manager.check()
+    assert [health.state for health in publisher.told] == ["starting"]
+    eventually(lambda: manager.slots["pdu1"].state == "down")
+    manager.check()
+    manager.check()
+    assert [(health.state, health.reason) for health in publisher.told] == [("starting", ""), ("down", "off")]
+    clock.now += HEALTH_PERIOD
+    manager.check()
+    assert len(publisher.told) == 3
+    assert publisher.told[-1].next_within == HEALTH_PERIOD
+    manager.stop()
+
+
+def test_many_wattmeters_are_told_of_less_often():
+    manager, _, _ = managed(*(wattmeter(GOOD, name=f"pdu{i}") for i in range(10 * HEALTH_RATE)))
+    assert manager.healths()[0].next_within == 10
+    manager.stop()
+
+
+def test_a_reload_disturbs_only_what_has_changed():
+    kept, gone, changed, new = (wattmeter(GOOD, name=name) for name in ("kept", "gone", "changed", "new"))
+    manager, _, publisher = managed(kept, gone, changed)
+    manager.check()
+    eventually(lambda: len({name for name, _ in publisher.sent}) == 3)
+    before = dict(manager.workers)
+    other = replace(changed, interval=0.02)
+    assert manager.reload([kept, other, new]) == Changes(added=1, removed=1, changed=1, kept=1)
+    eventually(lambda: manager.check() and manager.workers.keys() == {"kept", "changed", "new"})
+    assert manager.workers["kept"] is before["kept"]
+    assert manager.workers["changed"] is not before["changed"]
+    assert not before["changed"].is_alive()
+    assert manager.slots["changed"].wattmeter is other
+    eventually(lambda: not before["gone"].is_alive())
+    sent = len(publisher.sent)
+    eventually(lambda: len(publisher.sent) > sent + 5)
+    assert "gone" not in {name for name, _ in publisher.sent[sent:]}
+    manager.stop()
+
+
+def test_a_changed_wattmeter_whose_worker_does_not_end_is_started_again_all_the_same():
+    hang = threading.Event()
+    old = wattmeter(hang)
+    manager, clock, publisher = managed(old)
+    manager.check()
+    first = manager.workers["pdu1"]
+    eventually(lambda: first.busy_since is not None)
+    manager.reload([wattmeter(GOOD, interval=0.02)])
+    manager.check()
+    assert manager.workers == {}  # one conversation with a device at a time
+    clock.now += 10.1
+    manager.check()
+    assert manager.given_up == [first]
+    eventually(lambda: manager.check() and publisher.sent)
+    hang.set()
+    first.join(5)
+    assert ("pdu1", ["late"]) not in publisher.sent
+    manager.stop()
+
+
+def test_what_drivers_of_a_class_share_is_closed_when_the_last_is_gone():
+    manager, _, _ = managed(wattmeter(GOOD))
+    manager.check()
+    (did,) = manager._shared.values()
+    manager.reload([])
+    eventually(lambda: manager.check() and manager._shared == {})
+    assert did[-1] == "shared closed"
+    manager.reload([wattmeter(GOOD)])
+    manager.check()
+    eventually(lambda: manager.slots["pdu1"].state == "up")
+    manager.stop()
+
+
+def test_a_muted_wattmeter_is_not_polled(tmp_path):
+    path = tmp_path / "muted.json"
+    now = Clock()
+    manager, _, publisher = managed(wattmeter(GOOD), mutes=Mutes(path, wall_clock=now))
+    manager.check()
+    eventually(lambda: publisher.sent)
+    write_mutes(path, {"pdu1": now.now + 3600})
+    manager.check()
+    slot = manager.slots["pdu1"]
+    assert (slot.state, manager.workers) == ("muted", {})
+    assert slot.reason.startswith("by kwapi mute until 20")
+    now.now += 3601
+    eventually(lambda: manager.check() and slot.state == "up")
+    manager.stop()
+
+
+def test_maintenance_is_a_mute_that_stands_in_the_configuration():
+    manager, _, publisher = managed(wattmeter(GOOD, maintenance=True))
+    manager.check()
+    assert (manager.slots["pdu1"].state, manager.slots["pdu1"].reason) == ("muted", "maintenance = true")
+    assert (manager.workers, publisher.sent) == ({}, [])
+    manager.stop()
+
+
+def test_the_summary_counts_states():
+    assert summary(Counter(up=10, down=2)) == "12 wattmeters: 10 up, 2 down"
+    assert summary(Counter(hung=1)) == "1 wattmeter: 1 hung"
+    assert summary(Counter()) == "0 wattmeters"

@@ -107,6 +107,10 @@ class Ipmi(Driver):
             except ValueError:
                 yield "kg", "is not hexadecimal, as its 0x says"
 
+    def peer(self) -> str:
+        """Return the BMC, whose one session several sections may share."""
+        return f"{(self.host or self.device or '').lower()}:{self.port}"
+
     def open(self) -> None:
         """Find the BMC's address; it is asked later, in the session that is open perhaps."""
         self._target = self._new_target()

@@ -117,6 +117,10 @@ class Modbus(Driver):
         except (LookupError, ConfigError, ValueError):  # problems() tells of it
             return super().probe_names()
 
+    def peer(self) -> str:
+        """Return the line or the gateway, on which one request is under way at a time."""
+        return (self.host or "").lower() or os.path.realpath(self.device or "")
+
     def open(self) -> None:
         """Find the line and plan the requests."""
         model = self._model()

@@ -1,0 +1,138 @@
+"""``kwapi status``: how every wattmeter is, as kwapi-drivers publishes it; with the exit status of a Nagios plugin.
+
+0 when all are up or muted, 1 when one is starting or stale, 2 when one is down, hung or says nothing, 3 when nothing
+can be known.
+"""
+
+import argparse
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from kwapi import service
+from kwapi.bus import Gate, Subscriber
+from kwapi.cli.table import show
+from kwapi.config import PATHS, Reader
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import ConfigError
+from kwapi.health import DOWN, HUNG, MUTED, STALE, STARTING, STATES, UP, Health
+from kwapi.signing import KeyRing, read_key
+
+HELP = "show the state of every wattmeter"
+HEADING = ("wattmeter", "state", "for", "polls", "failed", "missed", "poll s", "reason")
+SILENT = "silent"  # configured, and nothing was heard of it
+SEVERITY = {UP: 0, MUTED: 0, STARTING: 1, STALE: 1, DOWN: 2, HUNG: 2, SILENT: 2}
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+NOTHING_KNOWN = 3
+LOOK = 0.1  # seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("prefix", nargs="*", help="wattmeters, or the first parts of their names; all without it")
+    parser.add_argument(
+        "--config-file",
+        type=Path,
+        metavar="FILE",
+        default=PATHS / "drivers.conf",
+        help="which wattmeters there should be, where the bus is and which key is trusted (%(default)s)",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=8.0,
+        metavar="S",
+        help="seconds to listen, if not all are heard before (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print what was heard of each, as JSON")
+
+
+def is_meant(wattmeter: str, prefixes: Sequence[str]) -> bool:
+    """Return whether one of the prefixes names a wattmeter or the first parts of its name."""
+    return not prefixes or any(f"{wattmeter}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def listen(subscriber: Subscriber, expected: Iterable[str], seconds: float) -> dict[str, Health]:
+    """Return the last health of each wattmeter, as soon as all expected ones are heard or the time is over."""
+    healths: dict[str, Health] = {}
+
+    def add(health: Health) -> None:
+        healths[health.wattmeter] = health
+
+    stop, missing, end = threading.Event(), set(expected), time.monotonic() + seconds
+    listener = threading.Thread(target=subscriber.run, args=(stop, None, add), name="bus", daemon=True)
+    listener.start()
+    while missing - healths.keys() and time.monotonic() < end:
+        time.sleep(LOOK)
+    stop.set()
+    listener.join(1)
+    return healths
+
+
+def severity(states: Mapping[str, str]) -> int:
+    """Return the exit status for these states by wattmeter."""
+    return max((SEVERITY[state] for state in states.values()), default=NOTHING_KNOWN)
+
+
+def summary(states: Mapping[str, str], status: int) -> str:
+    """Return one line for people and for Nagios, whose figures follow a bar."""
+    counts = Counter(states.values())
+    words = ", ".join(f"{counts[state]} {state}" for state in (*STATES, SILENT) if counts[state])
+    figures = " ".join(f"{state}={counts[state]}" for state in (*STATES, SILENT))
+    return f"KWAPI {WORDS[status]} - {words or 'no wattmeter was heard of'} | {figures}"
+
+
+def rows(states: Mapping[str, str], healths: Mapping[str, Health], now: float) -> list[list[object]]:
+    """Return a row for each wattmeter, the worst first."""
+    found: list[list[object]] = []
+    for name in sorted(states, key=lambda name: (-SEVERITY[states[name]], name)):
+        if (health := healths.get(name)) is None:
+            found.append([name, SILENT, None, None, None, None, None, "nothing was heard of it"])
+            continue
+        seconds = None if health.poll_seconds is None else round(health.poll_seconds, 4)
+        since = duration(now - health.since)
+        counts = (health.polls, health.failures, health.missed)
+        found.append([name, health.state, since, *counts, seconds, health.reason])
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Return a stretch of time as people read it, such as 3d 4h."""
+    rest = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print how the wattmeters are; return the exit status."""
+    try:
+        reader = Reader("drivers", [arguments.config_file])
+        names = [wattmeter.name for wattmeter in read_wattmeters(reader)]
+        conf = reader.finish()
+        gate = Gate(KeyRing([read_key(Path(conf.signing_key_file))]), health=True)
+    except ConfigError as error:
+        service.refuse(error)
+        return NOTHING_KNOWN
+    expected = [name for name in names if is_meant(name, arguments.prefix)]
+    subscriber = Subscriber([conf.probes_endpoint], arguments.prefix, gate)
+    try:
+        healths = listen(subscriber, expected, arguments.wait)
+    except KeyboardInterrupt:
+        return NOTHING_KNOWN
+    states = dict.fromkeys(expected, SILENT) | {name: health.state for name, health in healths.items()}
+    status = severity(states) if healths else NOTHING_KNOWN
+    if arguments.json:
+        sys.stdout.buffer.write(msgspec.json.encode([healths[name] for name in sorted(healths)]) + b"\n")
+        return status
+    print(summary(states, status))
+    show(HEADING, rows(states, healths, time.time()))
+    return status

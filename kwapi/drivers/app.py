@@ -1,0 +1,143 @@
+"""kwapi-drivers: reads every wattmeter of its configuration, publishes what it measures, and how each one is."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from oslo_config import cfg
+
+from kwapi import service
+from kwapi.bus import Proxy, Publisher
+from kwapi.config import OPTIONS, Reader, parse_arguments
+from kwapi.drivers.manager import Changes, Manager, summary
+from kwapi.drivers.metrics import metrics_page
+from kwapi.drivers.mutes import FILE_NAME, Mutes
+from kwapi.drivers.orders import Orders
+from kwapi.drivers.shares import Shares, new_endpoint
+from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
+from kwapi.errors import ConfigError
+from kwapi.health import Health
+from kwapi.signing import Key, make_key_file, read_key
+
+LOG = logging.getLogger(__name__)
+LIVE_OPTIONS = {"log_level"}  # of [DEFAULT]: those that a reload changes
+
+
+class Fleet(Protocol):
+    """All wattmeters of the daemon, in this process (Manager) or shared out (Shares)."""
+
+    def check(self) -> bool: ...
+    def reload(self, wattmeters: Sequence[Wattmeter]) -> Changes: ...
+    def counts(self) -> Counter[str]: ...
+    def healths(self) -> list[Health]: ...
+    def stop(self) -> None: ...
+
+
+def read_configuration(files: Sequence[Path]) -> tuple[cfg.ConfigOpts, list[Wattmeter]]:
+    """Return the options and the wattmeters of drivers.conf; raise ConfigError with every mistake."""
+    reader = Reader("drivers", files)
+    wattmeters = read_wattmeters(reader)
+    return reader.finish(), wattmeters
+
+
+class Daemon:
+    """What kwapi-drivers does between start and stop."""
+
+    def __init__(self, files: Sequence[Path], conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], key: Key) -> None:
+        self.tasks: list[service.Task] = []
+        self._files = files
+        self._values = _values(conf)
+        self._status = ""
+        self._closing: list[Callable[[], None]] = []
+        mutes = Path(conf.state_dir) / FILE_NAME
+        self.fleet: Fleet
+        if conf.workers:
+            self.fleet = self._share_out(conf, wattmeters, key, mutes)
+        else:
+            publisher = Publisher(conf.probes_endpoint, key)
+            self._closing.append(publisher.close)
+            self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
+        if conf.metrics_port:
+            page = metrics_page(self.fleet.healths)
+            server = service.HttpServer(page, conf.metrics_host, conf.metrics_port, threads=2)
+            self.tasks.append(service.Task("metrics", server.run))
+
+    def check(self) -> bool:
+        """Look after the wattmeters, and tell systemd how they are."""
+        usable = self.fleet.check()
+        if (status := summary(self.fleet.counts())) != self._status:
+            self._status = status
+            service.notify(f"STATUS={status}")
+        return usable
+
+    def reload(self) -> None:
+        """Read the configuration again; one with a mistake changes nothing."""
+        try:
+            conf, wattmeters = read_configuration(self._files)
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                LOG.error("not reloaded: %s", mistake)
+            return
+        values = _values(conf)
+        for name in sorted(name for name in values if values[name] != self._values[name] and name not in LIVE_OPTIONS):
+            LOG.warning("%s has changed, which takes a restart", name)
+        logging.getLogger().setLevel(conf.log_level.upper())
+        changes = self.fleet.reload(wattmeters)
+        LOG.info(
+            "reloaded: %d wattmeters new, %d removed, %d changed, %d as before",
+            changes.added,
+            changes.removed,
+            changes.changed,
+            changes.kept,
+        )
+
+    def stop(self) -> None:
+        """Stop all that was started."""
+        self.fleet.stop()
+        for close in self._closing:
+            close()
+        service.stop(self.tasks)
+
+    def _share_out(self, conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], key: Key, mutes: Path) -> Shares:
+        endpoint = new_endpoint()
+        proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True)
+        self._closing.append(proxy.stop)
+        self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=lambda: None)))
+
+        def orders(number: int) -> Orders:
+            program = f"kwapi-drivers[{number}]"
+            return Orders(program, conf.log_level, endpoint, key, conf.max_hung_workers, mutes)
+
+        return Shares(wattmeters, orders, conf.workers)
+
+
+def _values(conf: cfg.ConfigOpts) -> dict[str, object]:
+    return {option.dest: conf[option.dest] for option in OPTIONS["drivers"]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run kwapi-drivers; return its exit status."""
+    arguments = parse_arguments("drivers", argv)
+    try:
+        conf, wattmeters = read_configuration(arguments.files)
+        if arguments.check_only:
+            return 0
+        service.start_logging(conf.log_level)
+        service.block_signals(reloads=True)
+        key_file = Path(conf.signing_key_file)
+        if make_key_file(key_file):
+            LOG.info("made a signing key in %s; every plugin needs a copy of this file", key_file)
+        daemon = Daemon(arguments.files, conf, wattmeters, read_key(key_file))
+    except ConfigError as error:
+        return service.refuse(error)
+    LOG.info("measuring %d wattmeters, publishing on %s", len(wattmeters), conf.probes_endpoint)
+    for task in daemon.tasks:
+        task.start()
+    daemon.check()
+    service.notify("READY=1")
+    status = service.wait(daemon.tasks, daemon.check, daemon.reload)
+    service.notify("STOPPING=1")
+    daemon.stop()
+    return status

@@ -1,0 +1,73 @@
+"""Which wattmeters somebody has muted, and until when: a file that ``kwapi mute`` writes and kwapi-drivers watches.
+
+It is JSON, ``{"lyon.pdu1": 1795309123.4, "lyon.pdu2": null}``: Unix seconds of the end, null for no end. Being a file,
+it survives restarts, and who may mute is a matter of its directory's permissions.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from kwapi.drivers.base import Clock
+
+LOG = logging.getLogger(__name__)
+FILE_NAME = "muted.json"  # in state_dir
+
+
+def read_mutes(path: Path) -> dict[str, float | None]:
+    """Return the end of each mute by wattmeter; ValueError if the file holds something else, {} if there is none."""
+    try:
+        mutes = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    if not isinstance(mutes, dict) or not all(end is None or type(end) in (int, float) for end in mutes.values()):
+        raise ValueError("it is no object of wattmeters and Unix seconds")
+    return mutes
+
+
+def write_mutes(path: Path, mutes: Mapping[str, float | None]) -> None:
+    """Replace the file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(mutes, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+class Mutes:
+    """The mutes as they stand in the file now; it is read again when it has changed."""
+
+    def __init__(self, path: Path | None, *, wall_clock: Clock = time.time) -> None:
+        self._path = path
+        self._wall_clock = wall_clock
+        self._seen: tuple[int, int] | None = None  # what the file was when it was read
+        self._ends: dict[str, float | None] = {}
+
+    def look(self) -> None:
+        """Read the file if it is another one than before; what cannot be read is logged once and changes nothing."""
+        if self._path is None:
+            return
+        try:
+            status = self._path.stat()
+            seen = (status.st_mtime_ns, status.st_ino)
+        except OSError:
+            seen, self._ends = None, {}
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._ends = read_mutes(self._path)
+        except (OSError, ValueError) as error:
+            LOG.error("%s cannot be read, so that what was muted stays so: %s", self._path, error)
+
+    def reason(self, wattmeter: str) -> str | None:
+        """Return why a wattmeter is muted, None if it is not."""
+        if wattmeter not in self._ends:
+            return None
+        end = self._ends[wattmeter]
+        if end is None:
+            return "by kwapi mute"
+        if end <= self._wall_clock():
+            return None
+        return f"by kwapi mute until {time.strftime('%Y-%m-%d %H:%M', time.localtime(end))}"

@@ -1,0 +1,133 @@
+"""The thread of one wattmeter: polls it until it is stopped, one poll at a time, on a beat of its own.
+
+Beats are spread over the interval by the wattmeter's name, and over the clock's time so that a restart keeps them. A
+poll that takes longer than the interval lets beats pass; polls never pile up.
+"""
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from kwapi.bus import Sender
+from kwapi.drivers.base import Clock, Driver
+from kwapi.drivers.slot import Slot
+from kwapi.errors import CredentialsRefused, DeviceError
+from kwapi.measurement import Measurement
+from kwapi.plausibility import implausibilities
+
+LOG = logging.getLogger(__name__)
+PATIENCE = 5  # failures in a row that are tried again at the next poll
+LONGEST_WAIT = 60.0  # seconds
+LONGEST_SPREAD = 10.0  # seconds over which first polls are spread
+
+
+def back_off(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row: 0 at first, then 1, 3, 7 ... 60."""
+    if failures < PATIENCE:
+        return 0.0
+    return min(2.0 ** min(failures - PATIENCE + 1, 10) - 1, LONGEST_WAIT)
+
+
+def spread(name: str) -> float:
+    """Return the share of the interval, 0 to 1, at which a wattmeter is polled, the same after every restart."""
+    return zlib.crc32(name.encode()) / 2**32
+
+
+def first_wait(name: str, interval: float, time_of_day: float) -> float:
+    """Return the seconds to the first poll: to the next beat, or for a long interval some part of ten seconds."""
+    if interval > LONGEST_SPREAD:
+        return spread(name) * LONGEST_SPREAD
+    return (spread(name) * interval - time_of_day) % interval
+
+
+def next_poll(due: float, now: float, interval: float, wait: float = 0.0) -> tuple[float, int]:
+    """Return when to poll next after a poll that was due then and ended now, and how many beats passed meanwhile.
+
+    It is the first beat of the wattmeter to come, or the last one within ``wait`` seconds after ``due``.
+    """
+    missed = max(int((now - due) // interval), 0)
+    return due + max(missed + 1, int(wait // interval)) * interval, missed
+
+
+class Worker(threading.Thread):
+    """What polls one wattmeter, and fills its slot until it ends or is given up."""
+
+    def __init__(self, slot: Slot, sender: Sender, shared: Any, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(name=slot.wattmeter.name, daemon=True)
+        self.slot = slot
+        self.sender = sender
+        self.stopping = threading.Event()
+        self.busy_since: float | None = None  # when the poll under way began
+        self._wattmeter = slot.wattmeter
+        self._shared = shared
+        self._clock = clock
+        self._is_open = False
+
+    def run(self) -> None:
+        try:
+            driver = self._wattmeter.new_driver(self._shared)
+            try:
+                self._poll_until_stopped(driver)
+            finally:
+                self._close(driver)
+        except Exception as error:
+            LOG.exception("%s: the driver ended by an error of ours", self.name)
+            if self._counts():
+                self.slot.failed(f"{type(error).__name__}: {error}")
+
+    def _poll_until_stopped(self, driver: Driver) -> None:
+        interval = self._wattmeter.interval
+        due = self._clock() + (0 if self.slot.restarts else first_wait(self.name, interval, driver.wall_clock()))
+        while not self.stopping.wait(max(due - self._clock(), 0)):
+            self.busy_since = self._clock()
+            wait = self._poll(driver)
+            now, self.busy_since = self._clock(), None
+            if driver.paced and not self.slot.failures:
+                due = now
+            else:
+                due, missed = next_poll(due, now, interval, wait)
+                self.slot.missed += missed
+
+    def _poll(self, driver: Driver) -> float:
+        """Poll once and return the seconds that the next poll has to wait, counted from when this one was due."""
+        began = self._clock()
+        try:
+            if not self._is_open:
+                self._is_open = True  # also half open, so that it is closed
+                driver.open()
+            driver.answered_at = None
+            measurements = self._wattmeter.calibrated(driver.read())
+            timestamp, monotonic = driver.answered_at or (driver.wall_clock(), driver.monotonic_clock())
+        except (DeviceError, OSError) as error:
+            if self._counts():
+                self.slot.failed(str(error) or repr(error), self._clock() - began)
+            self._close(driver)
+            return LONGEST_WAIT if isinstance(error, CredentialsRefused) else back_off(self.slot.failures)
+        if measurements:
+            self.sender.publish(measurements, timestamp, monotonic)
+            self._check_once(measurements)
+        if self._counts():
+            self.slot.succeeded(bool(measurements), self._clock() - began)
+        return 0.0
+
+    def _check_once(self, measurements: Sequence[Measurement]) -> None:
+        if not self.slot.is_checked:
+            self.slot.is_checked = True
+            for sentence in implausibilities(measurements):
+                LOG.warning("%s shows what cannot be: %s", self.name, sentence)
+
+    def _counts(self) -> bool:
+        """Return whether what this worker does is still the slot's matter."""
+        return not (self.sender.revoked or self.stopping.is_set())
+
+    def _close(self, driver: Driver) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            driver.close()
+        except (DeviceError, OSError) as error:
+            LOG.debug("%s: closing: %s", self.name, error)

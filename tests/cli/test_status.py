@@ -1,0 +1,114 @@
+import json
+
+import pytest
+
+from kwapi.bus import Publisher
+from kwapi.cli.main import main
+from kwapi.cli.status import duration, is_meant, rows, severity, summary
+from kwapi.signing import make_key_file, read_key
+from tests.messages import health
+from tests.test_bus import free_endpoint
+
+
+def test_the_worst_state_is_the_exit_status():
+    assert severity({}) == 3
+    assert severity({"a": "up", "b": "muted"}) == 0
+    assert severity({"a": "up", "b": "starting"}) == severity({"a": "stale"}) == 1
+    assert severity({"a": "stale", "b": "down"}) == severity({"a": "hung"}) == severity({"a": "silent"}) == 2
+
+
+def test_the_first_line_is_for_nagios():
+    line = summary({"a": "up", "b": "up", "c": "down"}, 2)
+    assert line.startswith("KWAPI CRITICAL - 2 up, 1 down | up=2 starting=0 stale=0 down=1 ")
+    assert summary({}, 3).startswith("KWAPI UNKNOWN - no wattmeter was heard of | up=0")
+
+
+def test_the_worst_come_first():
+    states = {"a": "up", "b": "silent", "c": "down"}
+    healths = {"a": health(wattmeter="a"), "c": health(wattmeter="c", state="down", reason="off", poll_seconds=0.12345)}
+    found = rows(states, healths, now=1_800_000_000.0)
+    assert [row[0] for row in found] == ["b", "c", "a"]
+    assert found[1] == ["c", "down", "16m 40s", 0, 0, 0, 0.1235, "off"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.9, "59s"), (60, "1m"), (3601, "1h 1s"), (90_061, "1d 1h"), (-5, "0s")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_prefix_means_whole_parts_of_names():
+    assert is_meant("lyon.pdu1", []) and is_meant("lyon.pdu1", ["lyon"]) and is_meant("lyon.pdu1", ["x", "lyon.pdu1"])
+    assert not is_meant("lyon.pdu10", ["lyon.pdu1"])
+
+
+@pytest.fixture
+def site(tmp_path):
+    endpoint = free_endpoint()
+    path = tmp_path / "drivers.conf"
+    path.write_text(
+        f"[DEFAULT]\nstate_dir = {tmp_path}\nprobes_endpoint = {endpoint}\n"
+        "[lab.a]\ndriver = dummy\nprobes = a\n[lab.b]\ndriver = dummy\nprobes = b\n"
+    )
+    make_key_file(tmp_path / "signing.key")
+    return path, Publisher(endpoint, read_key(tmp_path / "signing.key"))
+
+
+def tell_until_done(publisher, healths, argv):
+    """Run the command while health is told again and again; return its status."""
+    import threading
+
+    done = threading.Event()
+
+    def tell():
+        while not done.wait(0.05):
+            for each in healths():
+                publisher.tell(each)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    status = main(argv)
+    done.set()
+    teller.join(5)
+    publisher.close()
+    return status
+
+
+def now(**fields):
+    import time
+
+    return health(**{"timestamp": time.time(), "since": time.time() - 5, **fields})
+
+
+def test_status_hears_the_bus_and_names_who_is_silent(site, capsys):
+    path, publisher = site
+    argv = ["status", "--config-file", str(path), "--wait", "1"]
+    assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a")], argv) == 2
+    first, heading, silent, up = capsys.readouterr().out.splitlines()
+    assert first.startswith("KWAPI CRITICAL - 1 up, 1 silent | ")
+    assert heading.split("\t")[:3] == ["wattmeter", "state", "for"]
+    assert (silent.split("\t")[:2], up.split("\t")[:3]) == (["lab.b", "silent"], ["lab.a", "up", "5s"])
+
+
+def test_status_ends_as_soon_as_all_are_heard(site, capsys):
+    path, publisher = site
+    argv = ["status", "lab", "--json", "--config-file", str(path), "--wait", "1e9"]
+    healths = lambda: [now(wattmeter="lab.a"), now(wattmeter="lab.b", state="muted"), now(wattmeter="other.c")]  # noqa: E731
+    assert tell_until_done(publisher, healths, argv) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["wattmeter"], each["state"]) for each in told] == [("lab.a", "up"), ("lab.b", "muted")]
+
+
+def test_nothing_heard_is_unknown(site, capsys):
+    path, publisher = site
+    publisher.close()
+    assert main(["status", "--config-file", str(path), "--wait", "0.1"]) == 3
+    assert capsys.readouterr().out.startswith("KWAPI UNKNOWN - 2 silent")
+
+
+def test_a_wrong_configuration_is_unknown(tmp_path, capsys):
+    (tmp_path / "drivers.conf").write_text("[x]\ndriver = dumy\n")
+    assert main(["status", "--config-file", str(tmp_path / "drivers.conf")]) == 3
+    assert "unknown driver" in capsys.readouterr().err

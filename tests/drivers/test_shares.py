@@ -1,0 +1,155 @@
+"""Shares are real processes here, on a bus of their own."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+
+from kwapi.bus import Gate, Proxy, Subscriber
+from kwapi.drivers.dummy import Dummy
+from kwapi.drivers.manager import Changes
+from kwapi.drivers.modbus.driver import Modbus
+from kwapi.drivers.orders import Orders
+from kwapi.drivers.shares import Shares, new_endpoint, share_of
+from kwapi.drivers.wattmeter import Wattmeter
+from kwapi.signing import KeyRing
+from tests.messages import KEY
+from tests.waiting import eventually
+
+VALUES = {"driver": "dummy", "load": "steady", "watts": 42.0, "amplitude": 0.0, "period": 60.0, "volts": 230.0}
+
+
+def meter(name):
+    return Wattmeter(name, Dummy, {**VALUES, "seed": 1, "register": False, "probes": [f"{name}-1"]}, 0.1, 10.0)
+
+
+class Bus:
+    """What two shares publish, heard behind their proxy."""
+
+    def __init__(self, directory):
+        self.inner, self.outer = new_endpoint(), new_endpoint()
+        self.messages, self.gate = [], Gate(KeyRing([KEY]))
+        self._directory = directory
+        self._stop = threading.Event()
+        self._proxy = Proxy([self.inner], self.outer, bind_upstream=True)
+        subscriber = Subscriber([self.outer], [""], self.gate)
+        self._threads = [
+            threading.Thread(target=self._proxy.run, args=(lambda: None,), daemon=True),
+            threading.Thread(target=subscriber.run, args=(self._stop, self.messages.append), daemon=True),
+        ]
+
+    def orders(self, number):
+        return Orders(f"share{number}", "info", self.inner, KEY, 32, self._directory / "muted.json")
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._proxy.stop()
+        for thread in self._threads:
+            thread.join(5)
+
+    def heard(self, since=0):
+        return {message.wattmeter for message in self.messages[since:]}
+
+
+@pytest.fixture
+def bus(tmp_path):
+    with Bus(tmp_path) as bus:
+        yield bus
+
+
+METERS = [meter(f"pdu{number}") for number in range(8)]
+
+
+def pids(shares):
+    return [share._process._process.pid if share._process else None for share in shares._shares]
+
+
+def until(shares, condition):
+    eventually(lambda: shares.check() and condition())
+
+
+def test_wattmeters_are_spread_over_the_shares_and_those_of_one_line_stay_together():
+    assert {share_of(each, 2) for each in METERS} == {0, 1}
+    meters = [
+        Wattmeter(f"m{unit}", Modbus, {"driver": "modbus", "host": "gateway", "device": None}, 1.0, 10.0)
+        for unit in range(20)
+    ]
+    assert len({share_of(each, 4) for each in meters}) == 1
+
+
+def test_all_are_measured_and_told_of(bus):
+    shares = Shares(METERS, bus.orders, 2)
+    names = {each.name for each in METERS}
+    until(shares, lambda: bus.heard() == names)
+    until(shares, lambda: shares.counts() == {"up": 8})
+    assert {health.wattmeter for health in shares.healths()} == names
+    shares.stop()
+    assert bus.gate.rejected == {}
+
+
+def test_a_share_that_is_killed_is_started_again_and_the_other_misses_nothing(bus, caplog):
+    shares = Shares(METERS, bus.orders, 2)
+    until(shares, lambda: bus.heard() == {each.name for each in METERS})
+    before = pids(shares)
+    os.kill(before[0], signal.SIGKILL)
+    until(shares, lambda: pids(shares)[0] not in (None, before[0]))
+    assert "worker process 0 ended with status -9" in caplog.text
+    since = len(bus.messages)
+    until(shares, lambda: bus.heard(since) == {each.name for each in METERS})
+    assert pids(shares)[1] == before[1]
+    shares.stop()
+    for each in METERS:
+        seqs = [message.seq for message in bus.messages if message.wattmeter == each.name]
+        boots = {message.boot for message in bus.messages if message.wattmeter == each.name}
+        if share_of(each, 2) == 1:
+            assert (seqs, len(boots)) == (list(range(seqs[0], seqs[0] + len(seqs))), 1)
+        else:
+            assert len(boots) == 2
+
+
+def test_a_share_that_is_silent_is_replaced(bus, caplog):
+    now = [1000.0]
+    shares = Shares(METERS, bus.orders, 2, clock=lambda: now[0])
+    until(shares, lambda: None not in pids(shares) and shares.counts()["up"] == 8)
+    before = pids(shares)
+    os.kill(before[1], signal.SIGSTOP)
+    now[0] += 20
+    until(shares, lambda: shares._shares[0]._process.heard_at == now[0])
+    assert pids(shares) == before
+    now[0] += 20
+    shares.check()
+    assert "worker process 1 has been silent for 40 s" in caplog.text
+    until(shares, lambda: pids(shares)[1] != before[1])
+    shares.stop()
+
+
+def test_a_reload_reaches_the_shares_it_concerns(bus):
+    shares = Shares(METERS, bus.orders, 2)
+    until(shares, lambda: bus.heard() == {each.name for each in METERS})
+    before = pids(shares)
+    new = [*METERS[1:7], replace(METERS[7], interval=0.2), meter("new")]
+    assert shares.reload(new) == Changes(added=1, removed=1, changed=1, kept=6)
+    until(shares, lambda: "new" in bus.heard())
+    until(shares, lambda: any(m.wattmeter == "pdu7" and m.interval == 0.2 for m in bus.messages))
+    since = len(bus.messages)
+    until(shares, lambda: len(bus.messages) > since + 50)
+    assert "pdu0" not in bus.heard(since)
+    assert "pdu0" not in {health.wattmeter for health in shares.healths()}
+    assert pids(shares) == before
+    shares.stop()
+
+
+def test_shares_end_when_their_parent_is_gone(bus):
+    shares = Shares(METERS, bus.orders, 2)
+    until(shares, lambda: None not in pids(shares))
+    for share in shares._shares:
+        share._process._connection.close()
+    for share in shares._shares:
+        assert share._process._process.wait(10) == 0

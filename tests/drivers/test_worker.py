@@ -1,0 +1,103 @@
+import threading
+
+import pytest
+
+from kwapi.drivers.slot import Slot
+from kwapi.drivers.worker import LONGEST_SPREAD, LONGEST_WAIT, Worker, back_off, first_wait, next_poll, spread
+from kwapi.errors import CredentialsRefused, DeviceError
+from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
+from tests.waiting import eventually
+
+
+def run_worker(meter, until):
+    """Run a worker until the condition on (slot, sent, did) holds; return the three."""
+    publisher, did = FakePublisher(), []
+    slot = Slot(meter)
+    worker = Worker(slot, publisher.sender(meter.name, meter.interval), did)
+    worker.start()
+    eventually(lambda: until(slot, publisher.sent, did))
+    worker.stopping.set()
+    worker.join(5)
+    assert not worker.is_alive()
+    return slot, publisher.sent, did
+
+
+def test_waits_grow_and_are_bounded():
+    assert [back_off(failures) for failures in range(1, 14)] == [0, 0, 0, 0, 1, 3, 7, 15, 31, 60, 60, 60, 60]
+    assert back_off(10_000) == LONGEST_WAIT
+
+
+@pytest.mark.parametrize(
+    ("now", "wait", "expected", "missed"),
+    [
+        (10.2, 0, 11.0, 0),
+        (10.999, 0, 11.0, 0),
+        (11.0, 0, 12.0, 1),
+        (13.7, 0, 14.0, 3),
+        (9.9, 0, 11.0, 0),
+        (10.2, 7, 17.0, 0),
+        (12.5, 1, 13.0, 2),
+        (10.2, 60, 70.0, 0),
+        (10.2, 0.5, 11.0, 0),
+    ],
+)
+def test_polls_keep_their_beat_and_never_pile_up(now, wait, expected, missed):
+    assert next_poll(10.0, now, 1.0, wait) == (pytest.approx(expected), missed)
+
+
+def test_tries_are_no_more_than_the_longest_wait_apart():
+    for interval in (0.5, 1.0, 7.0, 45.0):
+        due, _ = next_poll(10.0, 10.1, interval, LONGEST_WAIT)
+        assert LONGEST_WAIT - interval < due - 10.0 <= LONGEST_WAIT
+
+
+def test_a_restart_keeps_the_beat():
+    for time_of_day in (1000.0, 1000.3, 1234567.9):
+        assert (time_of_day + first_wait("pdu1", 1.0, time_of_day)) % 1.0 == pytest.approx(spread("pdu1"), abs=1e-6)
+        assert 0 <= first_wait("pdu1", 300.0, time_of_day) < LONGEST_SPREAD
+
+
+def test_polls_are_spread_the_same_way_after_every_restart():
+    shares = [spread(f"pdu{i}") for i in range(1000)]
+    assert shares == [spread(f"pdu{i}") for i in range(1000)]
+    assert 0 <= min(shares) and max(shares) < 1
+    assert 0.4 < sum(shares) / 1000 < 0.6
+
+
+def test_a_healthy_device_is_opened_once_and_polled():
+    slot, sent, did = run_worker(wattmeter(GOOD), lambda slot, sent, did: len(sent) > 3)
+    assert slot.state == "up"
+    assert did.count("open") == did.count("close") == 1
+    assert set(map(str, sent)) == {"('pdu1', ['taurus-1'])"}
+
+
+def test_nothing_this_time_is_not_published():
+    slot, sent, _ = run_worker(wattmeter([]), lambda slot, sent, did: did.count("read") > 3)
+    assert slot.state == "starting"  # nothing is known of it yet
+    assert sent == []
+
+
+@pytest.mark.parametrize("error", [DeviceError("no answer"), ConnectionRefusedError("refused")])
+def test_a_failing_device_is_reopened_at_the_next_poll_and_comes_back(caplog, error):
+    caplog.set_level("INFO")
+    slot, _, did = run_worker(wattmeter(GOOD, error, error, GOOD), lambda slot, sent, did: len(sent) > 2)
+    health = slot.health(5.0)
+    assert (health.state, health.failures, health.in_a_row) == ("up", 2, 0)
+    assert health.polls > 4
+    assert did[:9] == ["open", "read", "read", "close", "open", "read", "close", "open", "read"]
+    assert caplog.text.count("pdu1 is down") == 1
+    assert caplog.text.count("pdu1 is back") == 1
+
+
+def test_refused_credentials_are_not_tried_again_soon():
+    slot, _, did = run_worker(wattmeter(CredentialsRefused("wrong key")), lambda slot, sent, did: "close" in did)
+    assert did == ["open", "read", "close"]
+    assert (slot.state, slot.reason) == ("down", "wrong key")
+
+
+def test_a_poll_that_is_longer_than_the_interval_counts_what_it_misses():
+    slow = threading.Event()
+    meter = wattmeter(slow, GOOD, interval=0.01)
+    threading.Timer(0.05, slow.set).start()
+    slot, _, _ = run_worker(meter, lambda slot, sent, did: len(sent) > 1)
+    assert 4 <= slot.missed < 100
