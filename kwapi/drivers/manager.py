@@ -16,7 +16,7 @@ from kwapi.drivers.base import Clock, Driver
 from kwapi.drivers.mutes import Mutes
 from kwapi.drivers.slot import Slot
 from kwapi.drivers.wattmeter import Wattmeter
-from kwapi.drivers.worker import Worker, back_off
+from kwapi.drivers.worker import Pace, Worker, back_off
 from kwapi.health import MUTED, STATES, Health
 
 LOG = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class Manager:
         self._clock = clock
         self._new_worker = new_worker
         self._shared: dict[type[Driver], Any] = {}
+        self._paces: dict[type[Driver], Pace] = {}
         self._leaving: dict[str, _Leaving] = {}  # by wattmeter
         self._told: dict[str, tuple[str, str, float]] = {}  # state, reason, when; by wattmeter
         self.reload(wattmeters)
@@ -94,6 +95,7 @@ class Manager:
             self._leave(self.slots[name])
         for driver in {wattmeter.driver for wattmeter in wattmeters} - self._shared.keys():
             self._shared[driver] = driver.open_shared()
+            self._paces[driver] = Pace(driver.opens_a_second, self._clock)
         kept = {name: slot for name, slot in self.slots.items() if new.get(name) == old[name]}
         self.slots = {name: kept.get(name) or Slot(wattmeter, clock=self._clock) for name, wattmeter in new.items()}
         self._told = {name: told for name, told in self._told.items() if name in kept}
@@ -152,7 +154,8 @@ class Manager:
     def _start(self, slot: Slot) -> None:
         wattmeter = slot.wattmeter
         sender = self._publisher.sender(wattmeter.name, wattmeter.interval)
-        worker = self._new_worker(slot, sender, self._shared[wattmeter.driver], clock=self._clock)
+        shared, pace = self._shared[wattmeter.driver], self._paces[wattmeter.driver]
+        worker = self._new_worker(slot, sender, shared, pace, clock=self._clock)
         self.workers[wattmeter.name] = worker
         worker.start()
 

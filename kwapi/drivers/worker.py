@@ -52,10 +52,36 @@ def next_poll(due: float, now: float, interval: float, wait: float = 0.0) -> tup
     return due + max(missed + 1, int(wait // interval)) * interval, missed
 
 
+class Pace:
+    """Gives turns to open a device, so many a second: after a start, or an outage of a network, all want one at once.
+
+    To open costs far more than to poll: it finds out what the device is, and logs in.
+    """
+
+    def __init__(self, turns_a_second: float, clock: Clock = time.monotonic) -> None:
+        self._step = 1 / turns_a_second
+        self._next = clock()
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def take_turn(self) -> float:
+        """Return the seconds to wait for the next turn, which is the caller's."""
+        with self._lock:
+            now = self._clock()
+            turn = max(self._next, now)
+            self._next = turn + self._step
+        return turn - now
+
+    def give_back(self) -> None:
+        """Let the others go on sooner: what was to be opened did not answer, which costs nothing."""
+        with self._lock:
+            self._next -= self._step
+
+
 class Worker(threading.Thread):
     """What polls one wattmeter, and fills its slot until it ends or is given up."""
 
-    def __init__(self, slot: Slot, sender: Sender, shared: Any, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, slot: Slot, sender: Sender, shared: Any, pace: Pace, *, clock: Clock = time.monotonic) -> None:
         super().__init__(name=slot.wattmeter.name, daemon=True)
         self.slot = slot
         self.sender = sender
@@ -63,6 +89,7 @@ class Worker(threading.Thread):
         self.busy_since: float | None = None  # when the poll under way began
         self._wattmeter = slot.wattmeter
         self._shared = shared
+        self._pace = pace
         self._clock = clock
         self._is_open = False
 
@@ -82,6 +109,8 @@ class Worker(threading.Thread):
         interval = self._wattmeter.interval
         due = self._clock() + (0 if self.slot.restarts else first_wait(self.name, interval, driver.wall_clock()))
         while not self.stopping.wait(max(due - self._clock(), 0)):
+            if not self._is_open and self.stopping.wait(self._pace.take_turn()):
+                return
             self.busy_since = self._clock()
             wait = self._poll(driver)
             now, self.busy_since = self._clock(), None
@@ -96,8 +125,7 @@ class Worker(threading.Thread):
         began = self._clock()
         try:
             if not self._is_open:
-                self._is_open = True  # also half open, so that it is closed
-                driver.open()
+                self._open(driver)
             driver.answered_at = None
             measurements = self._wattmeter.calibrated(driver.read())
             timestamp, monotonic = driver.answered_at or (driver.wall_clock(), driver.monotonic_clock())
@@ -112,6 +140,14 @@ class Worker(threading.Thread):
         if self._counts():
             self.slot.succeeded(bool(measurements), self._clock() - began)
         return 0.0
+
+    def _open(self, driver: Driver) -> None:
+        self._is_open = True  # also half open, so that it is closed
+        try:
+            driver.open()
+        except (DeviceError, OSError):
+            self._pace.give_back()
+            raise
 
     def _check_once(self, measurements: Sequence[Measurement]) -> None:
         if not self.slot.is_checked:

@@ -8,9 +8,10 @@ from kwapi.measurement import Measurement
 
 
 class Scripted(Driver):
-    """Does at each poll what its script says; shared is the list of what it did."""
+    """Does at each poll what its script says; opens is what opening raises; shared is the list of what it did."""
 
     script: list
+    opens: list
 
     @classmethod
     def open_shared(cls):
@@ -22,6 +23,8 @@ class Scripted(Driver):
 
     def open(self):
         self.shared.append("open")
+        if self.opens:
+            raise self.opens.pop(0)
 
     def read(self):
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -67,5 +70,5 @@ GOOD = [Measurement("taurus-1", watts=100.0)]
 
 
 def wattmeter(*script, name="pdu1", interval=0.01, hang_timeout=10.0, **values):
-    values = {"script": list(script), "probes": ["taurus-1"], **values}
+    values = {"script": list(script), "opens": [], "probes": ["taurus-1"], **values}
     return Wattmeter(name, Scripted, values, interval, hang_timeout)

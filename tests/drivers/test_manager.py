@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from kwapi.drivers.manager import HEALTH_PERIOD, HEALTH_RATE, MAX_HUNG_OF_ONE, Changes, Manager, summary
 from kwapi.drivers.mutes import Mutes, write_mutes
-from kwapi.drivers.worker import Worker
+from kwapi.drivers.worker import Pace, Worker
 from kwapi.errors import DeviceError
 from tests.clock import Clock
 from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
@@ -14,8 +14,8 @@ from tests.waiting import eventually
 def managed(*meters, max_hung=32, mutes=None):
     clock, publisher = Clock(), FakePublisher()
 
-    def new_worker(slot, sender, shared, *, clock):
-        return Worker(slot, sender, shared)  # a worker waits in real time; the manager's clock is ours
+    def new_worker(slot, sender, shared, pace, *, clock):
+        return Worker(slot, sender, shared, Pace(1000))  # a worker waits in real time; the manager's clock is ours
 
     manager = Manager(meters, publisher, clock=clock, max_hung=max_hung, mutes=mutes, new_worker=new_worker)
     return manager, clock, publisher

@@ -3,17 +3,32 @@ import threading
 import pytest
 
 from kwapi.drivers.slot import Slot
-from kwapi.drivers.worker import LONGEST_SPREAD, LONGEST_WAIT, Worker, back_off, first_wait, next_poll, spread
+from kwapi.drivers.worker import LONGEST_SPREAD, LONGEST_WAIT, Pace, Worker, back_off, first_wait, next_poll, spread
 from kwapi.errors import CredentialsRefused, DeviceError
+from tests.clock import Clock
 from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
 from tests.waiting import eventually
 
 
-def run_worker(meter, until):
+class CountedTurns:
+    """A pace by which everybody waits equally long."""
+
+    def __init__(self, wait):
+        self.wait, self.taken, self.given_back = wait, 0, 0
+
+    def take_turn(self):
+        self.taken += 1
+        return self.wait
+
+    def give_back(self):
+        self.given_back += 1
+
+
+def run_worker(meter, until, pace=None):
     """Run a worker until the condition on (slot, sent, did) holds; return the three."""
     publisher, did = FakePublisher(), []
     slot = Slot(meter)
-    worker = Worker(slot, publisher.sender(meter.name, meter.interval), did)
+    worker = Worker(slot, publisher.sender(meter.name, meter.interval), did, pace or Pace(1000))
     worker.start()
     eventually(lambda: until(slot, publisher.sent, did))
     worker.stopping.set()
@@ -62,6 +77,38 @@ def test_polls_are_spread_the_same_way_after_every_restart():
     assert shares == [spread(f"pdu{i}") for i in range(1000)]
     assert 0 <= min(shares) and max(shares) < 1
     assert 0.4 < sum(shares) / 1000 < 0.6
+
+
+def test_devices_are_opened_one_after_the_other():
+    clock = Clock()
+    pace = Pace(20, clock)
+    assert [pace.take_turn() for _ in range(4)] == pytest.approx([0, 0.05, 0.1, 0.15], abs=1e-6)
+    clock.now += 0.1
+    assert pace.take_turn() == pytest.approx(0.1, abs=1e-6)
+    pace.give_back()
+    assert pace.take_turn() == pytest.approx(0.1, abs=1e-6)
+    clock.now += 100
+    assert [pace.take_turn() for _ in range(2)] == pytest.approx([0, 0.05], abs=1e-6)
+
+
+def test_a_worker_waits_for_its_turn_to_open_and_not_for_its_polls():
+    pace = CountedTurns(0.0)
+    _, sent, did = run_worker(wattmeter(GOOD, DeviceError("off"), GOOD), lambda slot, sent, did: len(sent) > 3, pace)
+    assert did.count("open") == pace.taken == 2
+    assert did.count("read") > 3
+    assert pace.given_back == 0
+
+
+def test_a_worker_that_waits_for_its_turn_is_not_busy_and_can_be_stopped():
+    pace = CountedTurns(1000.0)
+    _, _, did = run_worker(wattmeter(GOOD), lambda slot, sent, did: pace.taken, pace)
+    assert did == []
+
+
+def test_a_device_that_cannot_be_opened_gives_its_turn_back():
+    pace = CountedTurns(0.0)
+    run_worker(wattmeter(GOOD, opens=[DeviceError("off")]), lambda slot, sent, did: sent, pace)
+    assert (pace.taken, pace.given_back) == (2, 1)
 
 
 def test_a_healthy_device_is_opened_once_and_polled():
