@@ -37,6 +37,10 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.json.options",),
     ("kwapi.drivers.json.http_client", "kwapi.drivers.json.mqtt_client"),
     ("kwapi.drivers.json.http", "kwapi.drivers.json.mqtt"),
+    ("kwapi.drivers.kasa.connection", "kwapi.drivers.kasa.readings"),
+    ("kwapi.drivers.kasa.iot", "kwapi.drivers.kasa.klap"),
+    ("kwapi.drivers.kasa.smart",),
+    ("kwapi.drivers.kasa.driver",),
     ("kwapi.drivers.rapl", "kwapi.drivers.hwmon", "kwapi.drivers.nvml"),
     ("kwapi.drivers.dummy", "kwapi.drivers.modbus.driver", "kwapi.drivers.nut.driver", "kwapi.drivers.snmp.driver"),
     ("kwapi.drivers.p1", "kwapi.drivers.sml", "kwapi.drivers.wattsup"),
@@ -74,7 +78,7 @@ LAYERS = (  # each line may import from the lines above it
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator", "kwapi.cli"}
-EMPTY |= {f"kwapi.drivers.{name}" for name in ("ipmi", "json", "modbus", "nut", "redfish", "snmp")}
+EMPTY |= {f"kwapi.drivers.{name}" for name in ("ipmi", "json", "kasa", "modbus", "nut", "redfish", "snmp")}
 
 
 def modules() -> dict[str, Path]:

@@ -10,6 +10,7 @@ BUILT_IN = {
     "http_json": "kwapi.drivers.json.http:HttpJson",
     "hwmon": "kwapi.drivers.hwmon:Hwmon",
     "ipmi": "kwapi.drivers.ipmi.driver:Ipmi",
+    "kasa": "kwapi.drivers.kasa.driver:Kasa",
     "modbus": "kwapi.drivers.modbus.driver:Modbus",
     "mqtt": "kwapi.drivers.json.mqtt:Mqtt",
     "nut": "kwapi.drivers.nut.driver:Nut",
