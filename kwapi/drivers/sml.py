@@ -23,7 +23,7 @@ from smllib.builder.list_entry import SmlListEntryBuilder
 from smllib.errors import SmlLibException
 from smllib.reader import SmlStreamReader
 from smllib.sml.list_entry import SmlListEntry
-from smllib.sml.sml_obis import ObisCode
+from smllib.sml.sml_obis import ObisCode, build_obis
 from smllib.sml_frame import SmlFrame
 
 from kwapi.drivers.base import Driver
@@ -68,8 +68,17 @@ class EntryBuilder(SmlListEntryBuilder):
             return super().build(obj, classes)
         except SMLLIB_ERRORS:
             blank = SmlListEntry()
-            blank.obis = ObisCode("000000000000")
+            blank.obis = _obis(obj)
+            blank.status = blank.unit = blank.value = None
             return blank
+
+
+def _obis(entry: Any) -> ObisCode:
+    """Return what an entry would tell, if that can be read."""
+    try:
+        return build_obis(entry.get_value(list)[0].value)
+    except SMLLIB_ERRORS:
+        return ObisCode("000000000000")
 
 
 @cache
@@ -107,10 +116,11 @@ def has_time(frame: bytes) -> bool:
 
 
 def energy(entries: Entries, registers: Sequence[str]) -> Decimal | None:
-    """Return kWh of the register of all tariffs, or else of each together."""
-    total, *tariffs = (_value(entries, register) for register in registers)
-    known = [tariff for tariff in tariffs if tariff is not None]
-    return total if total is not None or not known else sum(known, NOTHING)
+    """Return kWh of the register of all tariffs, or else of each together; None while one of them has no value."""
+    total, *tariffs = registers
+    counted = [total] if total in entries else [tariff for tariff in tariffs if tariff in entries]
+    values = [value for register in counted if (value := _value(entries, register)) is not None]
+    return sum(values, NOTHING) if counted and len(values) == len(counted) else None
 
 
 def power(entries: Entries) -> Decimal | None:

@@ -69,6 +69,8 @@ def register(obis, watt_hours, status=b"\x01"):
         ([*power(5), sml_entry("1.8.0", WATT, 0, sml_signed(9)), sml_entry("2.8.0", 29, 0, b"\x62\x09")], (5, 9, None)),
         ([*power(5), sml_entry("1.8.0", WATT_HOUR, 0, b"\x01")], (5, None, None)),
         ([*power(5), sml_entry("1.8.0", WATT_HOUR, 0, b"\x03\x31\x32")], (5, None, None)),
+        ([*power(5), register("1.8.1", 1000), sml_entry("1.8.2", WATT_HOUR, 0, b"\x01")], (5, None, None)),
+        ([*power(5), sml_entry("1.8.0", WATT_HOUR, 0, b"\x01"), register("1.8.1", 1000)], (5, None, None)),
         ([*power(5), sml_entry("1.8.0", WATT_HOUR, 100, sml_signed(1))], (5, None, None)),
         ([sml_entry("32.7.0", 35, -1, sml_signed(2301)), *power(5)], (5, None, None)),
     ],
