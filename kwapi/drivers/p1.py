@@ -178,6 +178,7 @@ class P1(Driver):
 
     def open(self) -> None:
         """Open the line; the meter pushes unasked."""
+        self._heard_at = -inf  # so that a meter that failed is not taken for well before it has pushed
         self._line.open()
 
     def read(self) -> list[Measurement]:

@@ -239,6 +239,18 @@ def test_between_the_telegrams_of_a_slow_meter_there_is_nothing_new(meter, opene
         driver.read()
 
 
+def test_a_slow_meter_that_failed_is_not_back_before_a_telegram_is_sound(meter, opened):
+    driver = opened(clock=Clock(2.0), interval=10.0)
+    for sent in (telegram().replace(b"00.123", b"00.124"), b""):
+        meter.send(sent)
+        with pytest.raises(DeviceError, match="CRC error" if sent else "no telegram in 12 s"):
+            driver.read()
+        driver.close()
+        driver.open()
+    meter.send(telegram())
+    assert driver.read()[0].watts == 123.0
+
+
 @pytest.mark.parametrize(("interval", "seconds"), [(1.0, 8), (10.0, 12), (600.0, 15)])
 def test_a_silent_meter_is_waited_for_as_long_as_its_interval_allows(opened, interval, seconds):
     with pytest.raises(DeviceError, match=f"no telegram in {seconds} s"):
