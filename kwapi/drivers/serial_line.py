@@ -11,6 +11,7 @@ the newest bytes are kept, so that a line of noise fills nothing. pyserial does 
 import re
 import termios
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,6 +43,14 @@ def device_problem(device: str) -> str | None:
         return None if url.hostname and url.port else f"{device!r} lacks a host or a port"
     except ValueError as error:
         return f"{device!r}: {error}"
+
+
+def problems_of_one(device: str, probes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (option, what is wrong) with the port and the names of a meter that has one probe."""
+    if problem := device_problem(device):
+        yield "device", problem
+    if len(probes) > 1:
+        yield "probes", "are more than one, and this meter has one"
 
 
 class SerialLine:

@@ -27,7 +27,7 @@ from smllib.sml.sml_obis import ObisCode, build_obis
 from smllib.sml_frame import SmlFrame
 
 from kwapi.drivers.base import Driver
-from kwapi.drivers.serial_line import DEVICE, SerialLine, device_problem
+from kwapi.drivers.serial_line import DEVICE, SerialLine, problems_of_one
 from kwapi.errors import DeviceError
 from kwapi.measurement import EXPORT, Measurement
 
@@ -165,10 +165,7 @@ class Sml(Driver):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""
-        if problem := device_problem(self.device):
-            yield "device", problem
-        if len(self.probes) > 1:
-            yield "probes", "are more than one, and this meter has one"
+        yield from problems_of_one(self.device, self.probes)
 
     def probe_names(self) -> list[str]:
         """Return the id of the probe and that of its export, which meters that count one way do not have."""

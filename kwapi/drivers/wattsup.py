@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kwapi.drivers.base import Driver
-from kwapi.drivers.serial_line import DEVICE, SerialLine, device_problem
+from kwapi.drivers.serial_line import DEVICE, SerialLine, problems_of_one
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
 
@@ -63,10 +63,7 @@ class Wattsup(Driver):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""
-        if problem := device_problem(self.device):
-            yield "device", problem
-        if len(self.probes) > 1:
-            yield "probes", "are more than one, and this meter has one"
+        yield from problems_of_one(self.device, self.probes)
 
     def open(self) -> None:
         """Have the meter push what it measures."""

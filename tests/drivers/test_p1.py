@@ -119,19 +119,20 @@ def test_whatever_the_line_does_to_a_telegram_its_values_stay_true(place, noise)
         assert values == parse_telegram(telegram())
 
 
-@pytest.mark.parametrize("name", ["v2_2", "v4_2", "v5", "v5_two_mbus", "fluvius_v171"])
-def test_a_recorded_telegram_is_read_as_it_should_be(name):
+@pytest.mark.parametrize(
+    ("name", "count"), [("v2_2", 6), ("v4_2", 15), ("v5", 18), ("v5_two_mbus", 18), ("fluvius_v171", 18)]
+)
+def test_a_recorded_telegram_is_read_as_it_should_be(name, count):
     directory = recordings_root() / "p1"
     sent = (directory / f"telegram_{name}.txt").read_bytes()
     assert FRAME.findall(sent) == [sent]
     expected: dict[tuple[str, str], Decimal] = {}
-    for key, entry in json.loads((directory / "expected" / f"telegram_{name}.json").read_text("utf-8"))[
-        "values"
-    ].items():
-        if key in NAMES:
-            probe, attribute, factor = NAMES[key]
-            add = Decimal(repr(entry["value"])) * factor
-            expected[probe, attribute] = expected.get((probe, attribute), Decimal()) + add
+    recorded = json.loads((directory / "expected" / f"telegram_{name}.json").read_text("utf-8"))["values"]
+    known = recorded.keys() & NAMES.keys()
+    for key in known:
+        probe, attribute, factor = NAMES[key]
+        add = Decimal(repr(recorded[key]["value"])) * factor
+        expected[probe, attribute] = expected.get((probe, attribute), Decimal()) + add
     values = parse_telegram(sent)
     places = [("house", ""), *((line, line) for line in ("L1", "L2", "L3"))]
     found = {
@@ -142,7 +143,7 @@ def test_a_recorded_telegram_is_read_as_it_should_be(name):
         if getattr(each, attribute) is not None
     }
     assert found == {key: float(value) for key, value in expected.items()}
-    assert len(found) >= 4
+    assert len(known) == count
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from tests.drivers.serial_peers import (
 
 SENT = {Wattsup: WATTSUP_PACKET, P1: telegram(), Sml: SML_FRAME}
 WATTS = {Wattsup: 123.4, P1: 123.0, Sml: 123.4}
+KWH, CLEARED_KWH = {Wattsup: 5.6789, P1: 124.457, Sml: 123.4567}, {Wattsup: 0.0001, P1: 0.001, Sml: 0.001}
 FRAME = re.compile(rb"<[^<>]*>")
 
 drivers = pytest.mark.parametrize("driver_class", SENT, ids=lambda each: each.__name__)
@@ -151,6 +152,19 @@ def test_a_driver_opens_again_and_forgets_what_was_half_read(driver_class, meter
     opened(driver, meter)
     meter.send(sent[-10:] + sent)
     assert driver.read()[0].watts == WATTS[driver_class]
+
+
+@drivers
+def test_a_register_that_was_cleared_is_told_as_it_is(driver_class, meter, make):
+    cleared = {
+        Wattsup: WATTSUP_PACKET.replace(b",56789,", b",1,"),
+        P1: telegram(TELEGRAM_LINES.replace(b"000123.456", b"000000.001").replace(b"000001.001", b"000000.000")),
+        Sml: sml_frame(sml_entry("16.7.0", 27, -1, sml_signed(1_234)), sml_entry("1.8.0", 30, -1, sml_signed(10))),
+    }
+    driver = opened(make(driver_class, Clock(0.1)), meter)
+    for sent, kwh in ((SENT[driver_class], KWH[driver_class]), (cleared[driver_class], CLEARED_KWH[driver_class])):
+        meter.send(sent)
+        assert driver.read()[0].kwh == kwh
 
 
 @drivers
