@@ -16,6 +16,8 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.base",),
     ("kwapi.drivers",),
     ("kwapi.drivers.profiles", "kwapi.drivers.units"),
+    ("kwapi.drivers.serial_line",),
+    ("kwapi.drivers.modbus.clients",),
     ("kwapi.drivers.snmp.client",),
     ("kwapi.drivers.snmp.pysnmp", "kwapi.drivers.snmp.gufo", "kwapi.drivers.snmp.profile"),
     (
@@ -32,7 +34,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.redfish.client",),
     ("kwapi.drivers.redfish.discovery",),
     ("kwapi.drivers.redfish.driver",),
-    ("kwapi.drivers.json.channel", "kwapi.drivers.serial_line"),
+    ("kwapi.drivers.json.channel",),
     ("kwapi.drivers.json.profile",),
     ("kwapi.drivers.json.options",),
     ("kwapi.drivers.json.http_client", "kwapi.drivers.json.mqtt_client"),

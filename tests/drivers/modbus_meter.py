@@ -1,4 +1,7 @@
-"""Modbus meters for tests: pymodbus's own server, over TCP or a pty, in a thread; it misbehaves where asked to."""
+"""Modbus meters for tests: pymodbus's own server, over TCP or a pty, in a thread; it misbehaves where asked to.
+
+And the driver, opened to read them.
+"""
 
 import asyncio
 import os
@@ -12,6 +15,10 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from kwapi.drivers.modbus.driver import Modbus
+from kwapi.drivers.modbus.line import Lines
+from kwapi.measurement import Measurement
+
 
 def words(kind, value, low_first=False):
     """Return a value as 16-bit registers; ``kind`` is a format of struct."""
@@ -20,17 +27,24 @@ def words(kind, value, low_first=False):
     return registers[::-1] if low_first else registers
 
 
+DEFAULTS = {option.dest: option.default for option in Modbus.options} | {"interval": 1.0, "timeout": 0.2}
+SDM120 = {0: 230.5, 6: 1.0, 12: 200.0, 18: 230.5, 30: 0.875, 70: 50.0, 72: 1234.5, 74: 0.25}
+VALUES = Measurement("a", 200.0, 230.5, 230.5, 1.0, 0.875, 50.0, 1234.5)
+EXPORTED = Measurement("a@export", watts=0.0, kwh=0.25)
+
+
 class Meter:
     """One unit on a line: registers by address. Notes what it is asked.
 
     It refuses more registers at once than ``most``, registers it does not have where ``strict``, and answers
-    everything with ``refusal`` if there is one. ``registers`` may be changed meanwhile.
+    everything with ``refusal`` if there is one, after ``delay`` seconds. ``registers`` may be changed meanwhile.
     """
 
     def __init__(self, registers, unit=1, *, table=4, most=125, strict=False):
         self.registers = dict(registers)
         self.unit, self.table, self.most, self.strict = unit, table, most, strict
         self.refusal = None
+        self.delay = 0.0
         self.asked = []
 
     def device(self):
@@ -39,6 +53,7 @@ class Meter:
 
     async def answer(self, function_code, start_address, address, count, current_registers, set_values):
         self.asked.append((address, count))
+        await asyncio.sleep(self.delay)
         if self.refusal or function_code != self.table:
             return self.refusal or ExcCodes.ILLEGAL_FUNCTION
         asked = range(address, address + count)
@@ -55,6 +70,7 @@ class Server:
     def __init__(self, *meters):
         self.devices = [meter.device() for meter in meters]
         self.mangle = lambda frame: frame
+        self.sent = b""  # the last frame
         self.in_flight = self.most_in_flight = 0
         self.connections = 0
         self._loop = asyncio.new_event_loop()
@@ -74,16 +90,27 @@ class Server:
 
     def drop(self):
         """Close every connection, as a gateway does that restarts."""
+        self._in_loop(self.abort)
 
-        async def in_loop():
-            self.abort()
+    def repeat(self):
+        """Send the last frame again, as a gateway does that asked its line twice."""
 
-        asyncio.run_coroutine_threadsafe(in_loop(), self._loop).result(10)
+        def send():
+            for connection in self._server.active_connections.values():
+                connection.transport.write(self.sent)
+
+        self._in_loop(send)
 
     def abort(self):
         """Close every connection; for mangle(), which is called by the server's thread."""
         for connection in list(self._server.active_connections.values()):
             connection.transport.abort()
+
+    def _in_loop(self, function):
+        async def call():
+            function()
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
     def _run(self):
         asyncio.set_event_loop(self._loop)
@@ -103,7 +130,10 @@ class Server:
     def _trace(self, sending, frame):
         self.in_flight += -1 if sending else 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        return self.mangle(frame) if sending else frame
+        if not sending:
+            return frame
+        self.sent = self.mangle(frame)
+        return self.sent
 
     def _count(self, connected):
         self.connections += connected
@@ -170,3 +200,33 @@ def _pass_on(source, target):
             os.write(target, os.read(source, 512))
         except OSError:
             return
+
+
+def floats(values):
+    """Return registers by address, given float32 values by address."""
+    return {at + number: word for at, value in values.items() for number, word in enumerate(words("f", value))}
+
+
+def sdm120(unit=1, **options):
+    return Meter(floats(SDM120), unit, **options)
+
+
+@contextmanager
+def opened(probes=("a",), shared=None, **options):
+    """Yield a driver that is open, and let go of everything at the end."""
+    driver = Modbus(
+        "rack.meter", {**DEFAULTS, "profile": "sdm120", "probes": list(probes), **options}, shared or Lines()
+    )
+    try:
+        driver.open()
+        yield driver
+    finally:
+        driver.close()
+        if shared is None:
+            Modbus.close_shared(driver.shared)
+
+
+@contextmanager
+def over_tcp(*meters, **options):
+    with TcpServer(*meters) as server, opened(host="127.0.0.1", port=server.port, **options) as driver:
+        yield driver, server

@@ -12,9 +12,9 @@ from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
 from kwapi.drivers.modbus import profile as profiles
-from kwapi.drivers.modbus.line import Line, Lines, Refused, Settings
+from kwapi.drivers.modbus.line import Busy, Line, Lines, Refused, Settings
 from kwapi.drivers.modbus.profile import Profile
-from kwapi.drivers.modbus.registers import HIGH_FIRST, WORD_ORDERS, Block, Place, measure, plan
+from kwapi.drivers.modbus.registers import HIGH_FIRST, WORD_ORDERS, Block, Place, Register, measure, plan
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.errors import ConfigError, DeviceError
 from kwapi.measurement import LEVELS, Measurement
@@ -77,6 +77,8 @@ class Modbus(Driver):
     words: str
     level: str
     _line: Line  # from open() to close()
+    _trouble = ""  # why the last poll failed
+    _left_out: frozenset[Register] = frozenset()  # what was logged as such
 
     @classmethod
     def open_shared(cls) -> Lines:
@@ -85,7 +87,7 @@ class Modbus(Driver):
 
     @classmethod
     def close_shared(cls, shared: Lines) -> None:
-        """Close them."""
+        """End them."""
         shared.close()
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -123,7 +125,10 @@ class Modbus(Driver):
 
     def open(self) -> None:
         """Find the line and plan the requests."""
-        model = self._model()
+        try:
+            model = self._model()
+        except (LookupError, ConfigError, ValueError) as error:  # a file of profiles was edited since the start
+            raise DeviceError(f"profile {self.profile}: {error}") from error
         self._table = model.table
         self._places = self._measured(model)
         registers = [register for _, place in self._places for register in place.registers]
@@ -144,10 +149,14 @@ class Modbus(Driver):
 
     def read(self) -> list[Measurement]:
         """Return what the meter measures now, power first."""
-        words: dict[int, int] = {}
-        with self._line.turn():
-            self._blocks = [kept for block in self._blocks for kept in self._read_block(block, words)]
-        self._settled = True
+        try:
+            words = self._read_words()
+        except Busy as busy:
+            raise DeviceError(self._trouble or str(busy)) from busy  # the meter is down for the reason it was
+        except DeviceError as error:
+            self._trouble = str(error)
+            raise
+        self._trouble = ""
         measurements = [each for probe, place in self._places for each in measure(probe, place, words)]
         if self._places and not measurements:
             raise DeviceError(f"{self._line.name} unit {self.unit} answers, but without a value for any probe")
@@ -158,19 +167,29 @@ class Modbus(Driver):
         if line := vars(self).pop("_line", None):
             self.shared.give_back(line)
 
+    def _read_words(self) -> dict[int, int]:
+        """Return the registers that the places need, by address."""
+        words: dict[int, int] = {}
+        with self._line.turn():
+            self._blocks = [kept for block in self._blocks for kept in self._read_block(block, words)]
+        self._settled = True
+        return words
+
     def _read_block(self, block: Block, words: dict[int, int]) -> list[Block]:
         """Add the registers of a block to the words, and return the blocks to read instead of it from now on.
 
         A meter may refuse registers that are not in use, or many at once: at first the block is parted until it
         answers. A register that it refuses alone is left out until the next open(), unless it is power.
         """
+        mistakable = [other for other in self._blocks if other.count == block.count] != [block]
         try:
-            answer = self._line.read(self.unit, self._table, block.at, block.count)
+            answer = self._line.read(self.unit, self._table, block.at, block.count, mistakable=mistakable)
         except Refused as refusal:
             halves = block.halves()
             if self._settled or (block.has_power and not halves):
                 raise
-            if not halves:
+            if not halves and block.registers[0] not in self._left_out:
+                self._left_out |= set(block.registers)
                 LOG.warning("%s goes without %s: %s", self.wattmeter, block.registers[0].quantity, refusal)
             return [kept for half in halves or () for kept in self._read_block(half, words)]
         words.update(enumerate(answer, block.at))

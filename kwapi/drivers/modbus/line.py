@@ -7,19 +7,17 @@ Source: MODBUS Application Protocol Specification V1.1b3, 7 (exception codes); p
 """
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import serial
 from pymodbus import FramerType, ModbusException
-from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusIOException
 
 from kwapi.drivers.base import Clock
+from kwapi.drivers.modbus.clients import SerialClient, TcpClient
 from kwapi.errors import DeviceError
 
 LONGEST_WAIT = 3.0  # seconds for a turn
@@ -43,6 +41,10 @@ class Refused(DeviceError):
     """The meter does not have the registers that were asked for, or not so many at once."""
 
 
+class Busy(DeviceError):
+    """The line is taken by other sections, which says nothing of the meter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to reach a line: by TCP if there is a ``host``, else by the serial port ``device``."""
@@ -56,11 +58,16 @@ class Settings:
     stop_bits: int = 1
     timeout: float = 1.0
 
+    @property
+    def is_rtu(self) -> bool:
+        """Whether frames are those of a serial line, in which nothing tells to which request an answer belongs."""
+        return self.rtu_over_tcp or not self.host
+
     def place(self) -> str:
         """Return the name of the line."""
         return f"{self.host}:{self.port}" if self.host else self.device
 
-    def client(self) -> "TcpClient | SerialClient":
+    def client(self) -> TcpClient | SerialClient:
         """Return a client of pymodbus, not connected yet; it never repeats a request by itself."""
         if not self.host:
             return SerialClient(
@@ -71,38 +78,8 @@ class Settings:
                 timeout=self.timeout,
                 retries=0,
             )
-        framer = FramerType.RTU if self.rtu_over_tcp else FramerType.SOCKET
+        framer = FramerType.RTU if self.is_rtu else FramerType.SOCKET
         return TcpClient(self.host, port=self.port, framer=framer, timeout=self.timeout, retries=0)
-
-
-class TcpClient(ModbusTcpClient):
-    """pymodbus's, but an error of connecting keeps its reason."""
-
-    def connect(self) -> bool:
-        """Connect unless connected."""
-        if not self.socket:
-            address = (self.comm_params.host, self.comm_params.port)
-            self.socket = socket.create_connection(address, self.comm_params.timeout_connect)
-        return True
-
-
-class SerialClient(ModbusSerialClient):
-    """pymodbus's, but an error of opening keeps its reason."""
-
-    def connect(self) -> bool:
-        """Open the port, which no other program may use meanwhile, unless it is open."""
-        if not self.socket:
-            self.socket = serial.Serial(
-                self.comm_params.host,
-                baudrate=self.comm_params.baudrate,
-                parity=self.comm_params.parity,
-                stopbits=self.comm_params.stopbits,
-                timeout=self.comm_params.timeout_connect,
-                write_timeout=self.comm_params.timeout_connect,
-                inter_byte_timeout=self.inter_byte_timeout or None,
-                exclusive=True,
-            )
-        return True
 
 
 class Line:
@@ -117,20 +94,25 @@ class Line:
         self._patience = patience
         self._clock = clock
         self._end = 0.0
+        self._closing = threading.Event()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Keep the line for oneself meanwhile; raise DeviceError when others do not let go of it."""
+        """Keep the line for oneself meanwhile; raise Busy when others do not let go of it."""
         if not self._turn.acquire(timeout=self._patience):
-            raise DeviceError(f"{self.name} was busy with the meters of other sections for {self._patience:g} s")
+            raise Busy(f"{self.name} was busy with the meters of other sections for {self._patience:g} s")
         try:
             self._end = self._clock() + LONGEST_TURN
             yield
         finally:
             self._turn.release()
 
-    def read(self, unit: int, table: str, at: int, count: int) -> list[int]:
-        """Return registers of a unit; to be called within turn(). An answer that does not come is asked for again."""
+    def read(self, unit: int, table: str, at: int, count: int, *, mistakable: bool = False) -> list[int]:
+        """Return registers of a unit; to be called within turn(). An answer that does not come is asked for again.
+
+        ``mistakable`` says that this poll has another request of as many registers. In RTU nothing but their number
+        tells the answers apart, so it is not repeated there, and one that comes late is waited for and lost.
+        """
         what = f"{self.name} unit {unit}: {table} registers {at} to {at + count - 1}"
         try:
             try:
@@ -138,6 +120,9 @@ class Line:
             except ModbusException:
                 # Lost, garbled, or a connection that the other side had closed. What comes late must not be taken
                 # for the answer to the next request, so that goes over a new connection.
+                if mistakable and self.settings.is_rtu:
+                    self._closing.wait(self.settings.timeout)
+                    raise
                 self.hang_up()
                 return self._ask(what, unit, table, at, count)
         except ModbusException as error:
@@ -149,7 +134,11 @@ class Line:
 
     def hang_up(self) -> None:
         """Close the connection; the next request makes a new one."""
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._client.close()  # type: ignore[no-untyped-call]  # pymodbus has no types there
+
+    def end(self) -> None:
+        """Let no further request begin; who has the line still closes it by giving it back."""
+        self._closing.set()
 
     def _reason(self, error: ModbusException) -> str:
         if isinstance(error, ModbusIOException):
@@ -157,6 +146,8 @@ class Line:
         return "the connection was closed" if isinstance(error, ConnectionException) else error.string
 
     def _ask(self, what: str, unit: int, table: str, at: int, count: int) -> list[int]:
+        if self._closing.is_set():
+            raise DeviceError(f"{self.name} is closed")
         if self._clock() > self._end:
             raise DeviceError(f"{what}: the poll took longer than {LONGEST_TURN:.0f} s")
         ask = self._client.read_holding_registers if table == "holding" else self._client.read_input_registers
@@ -173,7 +164,8 @@ class Line:
 class Lines:
     """The lines of a process, each of them shared by the sections that name it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = LONGEST_WAIT) -> None:
+        self._patience = patience
         self._lines: dict[str, Line] = {}
         self._lock = threading.Lock()
         # pymodbus logs each failed request by itself; we raise what failed.
@@ -184,7 +176,7 @@ class Lines:
         with self._lock:
             line = self._lines.get(settings.place())
             if line is None:
-                line = self._lines[settings.place()] = Line(settings)
+                line = self._lines[settings.place()] = Line(settings, patience=self._patience)
             if line.settings != settings:
                 raise DeviceError(f"the sections that use {line.name} must agree on every setting of the line")
             line.users += 1
@@ -199,8 +191,7 @@ class Lines:
                 line.hang_up()  # before another section opens the port anew
 
     def close(self) -> None:
-        """Close every line."""
+        """End every line; a section in the middle of a poll gets a DeviceError."""
         with self._lock:
-            lines, self._lines = list(self._lines.values()), {}
-        for line in lines:
-            line.hang_up()
+            for line in self._lines.values():
+                line.end()

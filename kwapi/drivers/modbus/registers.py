@@ -146,7 +146,7 @@ def measure(probe: str, place: Place, words: Mapping[int, int]) -> list[Measurem
     if watts is not None or any(value is not None for value in rest.values()):
         imported = None if watts is None else max(0.0, watts)
         measurements.append(Measurement(probe, watts=imported, level=place.level, **rest))
-    if place.two_way and not watts is exported_kwh is None:
+    if place.two_way and (watts is not None or exported_kwh is not None):
         exported = None if watts is None else max(0.0, -watts)
         measurements.append(Measurement(probe + EXPORT, watts=exported, kwh=exported_kwh, level=place.level))
     return measurements
