@@ -16,7 +16,8 @@ import socket
 import ssl
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
 from kwapi.drivers.base import Clock
 from kwapi.errors import CredentialsRefused, DeviceError
@@ -26,6 +27,7 @@ ESCAPED = re.compile(r"\\(.)")
 QUOTED = re.compile(r'["\\]')
 LONGEST_LINE = 1 << 16  # bytes
 MOST_LINES = 10_000  # a PDU of 42 outlets has 600
+LONGEST_OPENING = 3.0  # seconds after which no further request begins before a connection is ready
 CREDENTIAL_ERRORS = (
     "ACCESS-DENIED",
     "INVALID-PASSWORD",
@@ -42,7 +44,7 @@ class Target:
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     tls: bool
     ca_file: str
     timeout: float
@@ -71,6 +73,7 @@ class Upsd:
         self.target = target
         self.name = f"{target.host}:{target.port}"
         self._clock = clock
+        self._opening_ends = clock() + LONGEST_OPENING
         self._received = b""
         try:
             self._socket = socket.create_connection((target.host, target.port), target.timeout)
@@ -84,6 +87,10 @@ class Upsd:
                 self._ask(f"USERNAME {quote(target.user)}", "USERNAME")
                 self._ask(f"PASSWORD {quote(target.password)}", "PASSWORD")
             unless_complete.pop_all()
+
+    def ready(self) -> None:
+        """Note that all is known that was to be found out; from now on each answer has its own time only."""
+        self._opening_ends = inf
 
     def list_ups(self) -> list[str]:
         """Return the names of the server's UPSes."""
@@ -103,6 +110,8 @@ class Upsd:
 
     def _start_tls(self) -> None:
         self._ask("STARTTLS", "STARTTLS")
+        if self._received:  # put there by whoever is between, to be taken for an encrypted answer
+            raise DeviceError(f"{self.name}: STARTTLS: more than an answer came in the clear")
         try:
             context = ssl.create_default_context(cafile=self.target.ca_file or None)
             self._socket = context.wrap_socket(self._socket, server_hostname=self.target.host)
@@ -130,6 +139,8 @@ class Upsd:
         return lines
 
     def _send(self, request: str, what: str) -> None:
+        if self._clock() > self._opening_ends:
+            raise DeviceError(f"{self.name}: {what}: connecting took longer than {LONGEST_OPENING:g} s")
         try:
             self._socket.settimeout(self.target.timeout)
             self._socket.sendall(f"{request}\n".encode())

@@ -10,7 +10,7 @@ from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
 from kwapi.drivers.nut.client import Target, Upsd
-from kwapi.drivers.nut.variables import PREFIX, WHOLE, Variables, measure, outlets
+from kwapi.drivers.nut.variables import PREFIX, SAME_AS_WHOLE, WHOLE, Variables, measure, outlets
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
 
@@ -91,6 +91,7 @@ class Nut(Driver):
         if self.login:
             self._upsd.login(self._name)
         self._bound = self._bind(self._upsd.variables(self._name))
+        self._upsd.ready()
 
     def read(self) -> list[Measurement]:
         """Return what the UPS measures now."""
@@ -119,7 +120,7 @@ class Nut(Driver):
     def _bind(self, variables: Variables) -> list[tuple[str, str]]:
         """Return the names with the prefixes of the variables they mean."""
         ordered = iter([WHOLE, *outlets(variables)])
-        bound = []
+        bound: dict[str, tuple[str, str]] = {}  # by place
         for name in self.probes:
             probe, _, prefix = name.partition("@")
             if not prefix:
@@ -131,9 +132,13 @@ class Nut(Driver):
                     ) from None
             elif not any(variable.startswith(f"{prefix}.") for variable in variables):
                 raise DeviceError(self._no_place(f"{name!r} matches no variable", variables))
-            if probe:
-                bound.append((probe, prefix))
-        return bound
+            if not probe:
+                continue
+            place = WHOLE if prefix in SAME_AS_WHOLE else prefix
+            if place in bound:
+                raise DeviceError(f"{name!r} measures what {bound[place][0]!r} does, and would be counted twice")
+            bound[place] = probe, prefix
+        return list(bound.values())
 
     def _no_place(self, problem: str, variables: Variables) -> str:
         return f"{problem}; {self._name} on {self._upsd.name} has {', '.join(outlets(variables)) or 'no outlets'}"

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from kwapi.measurement import Measurement
 
 WHOLE = ""  # the prefix of the whole device, which is looked for under several
+SAME_AS_WHOLE = ("ups", "output")  # prefixes
 PHASES = ("L1", "L2", "L3")
 PREFIX = re.compile(r"(ups|output|input)(\.L[123])?|outlet(\.group)?\.\d+")
 DISTRIBUTORS = ("pdu", "ats")  # device.type of what has outlets and nothing between them and the mains
@@ -47,7 +48,9 @@ def level(prefix: str) -> str:
 
 def is_busy(variables: Variables) -> bool:
     """Return whether load or current say that the device feeds something."""
-    load, amps = number(variables, "ups.load"), number(variables, "output.current")
+    is_distributor = variables.get("device.type") in DISTRIBUTORS
+    names = ("input.load", "input.current") if is_distributor else ("ups.load", "output.current")
+    load, amps = (number(variables, name) for name in names)
     return bool((load and load > IDLE_LOAD) or (amps and amps > IDLE_AMPS))
 
 
