@@ -127,16 +127,16 @@ def find_sensors_of_chip(directory: Path) -> list[Sensor]:
     registers = {labels[number]: number for number in sorted(numbers) if number.startswith("energy") and labels[number]}
     paired = {labels[number] for number in numbers if number.startswith("power")} & set(registers)
     return [
-        Sensor(chip, device, number, labels[number], place, registers.get(labels[number]))
+        Sensor(chip, device, number, labels[number], place.resolve(), registers.get(labels[number]))
         for number in numbers
         if number.startswith("power") or labels[number] not in paired
     ]
 
 
 def choose_sensors(names: Sequence[str], sensors: Sequence[Sensor]) -> dict[str, Sensor]:
-    """Return the sensor of each probe; raise LookupError for a name that does not mean exactly one."""
+    """Return the sensor of each probe; raise LookupError for a name that does not mean one of its own."""
     in_order = iter(sensors)
-    chosen = {}
+    chosen: dict[str, Sensor] = {}
     for name in names:
         probe, at, place = name.partition("@")
         if at:
@@ -147,6 +147,8 @@ def choose_sensors(names: Sequence[str], sensors: Sequence[Sensor]) -> dict[str,
             raise LookupError(
                 f"{len(matches)} sensors are called {place!r}" if at else f"no sensor is left for {name!r}"
             )
+        if matches[0] in chosen.values():
+            raise LookupError(f"{name!r} is {matches[0].name} a second time, and would be counted twice")
         if probe:
             chosen[probe] = matches[0]
     return chosen
@@ -183,6 +185,8 @@ class Hwmon(Driver):
 
     def read(self) -> list[Measurement]:
         """Return what the sensors measure now."""
+        if not all(sensor.directory.exists() for sensor in self._sensors.values()):
+            self._find_again()
         measurements = []
         for probe, sensor in self._sensors.items():
             watts, kwh = sensor.watts(), sensor.kwh()
@@ -191,3 +195,8 @@ class Hwmon(Driver):
         if self._sensors and not measurements:
             raise DeviceError(f"none of the sensors in {self.root} has a value")
         return measurements
+
+    def _find_again(self) -> None:
+        """Follow chips whose driver was loaded again, which gives their directories other numbers."""
+        sensors = {sensor.name: sensor for sensor in find_sensors(Path(self.root))}
+        self._sensors = {probe: sensors.get(sensor.name, sensor) for probe, sensor in self._sensors.items()}

@@ -52,14 +52,19 @@ class Nvml(Driver):
         except self._library.NVMLError as error:
             raise DeviceError(f"NVML: {error}") from error
         self._initialized = True
-        self._gpus = {}
+        self._gpus: dict[str, Any] = {}  # handles by probe
+        indices = set()
         place = 0
         for name in self.probes:
             probe, at, gpu = name.partition("@")
             if not at:
                 gpu, place = str(place), place + 1
-            if probe:
-                self._gpus[probe] = self._find(gpu)
+            if not probe:
+                continue
+            index, self._gpus[probe] = self._find(gpu)
+            if index in indices:
+                raise DeviceError(f"{name!r} is GPU {index} a second time, and would be counted twice")
+            indices.add(index)
 
     def read(self) -> list[Measurement]:
         """Return power and energy of every GPU that tells them."""
@@ -88,18 +93,22 @@ class Nvml(Driver):
         except self._library.NVMLError as error:
             raise DeviceError(f"NVML: {error}") from error
 
-    def _find(self, gpu: str) -> Any:
-        library = self._library
+    def _find(self, gpu: str) -> tuple[int, Any]:
+        """Return the index and the handle of a GPU."""
         try:
-            if gpu.isdecimal() and len(gpu) <= LONGEST_INDEX:
-                return library.nvmlDeviceGetHandleByIndex(int(gpu))
-            if gpu.isdecimal():
-                return library.nvmlDeviceGetHandleBySerial(gpu)
-            if ":" in gpu:
-                return library.nvmlDeviceGetHandleByPciBusId(gpu)
-            return library.nvmlDeviceGetHandleByUUID(gpu)
-        except library.NVMLError as error:
+            handle = self._handle(gpu)
+            return self._library.nvmlDeviceGetIndex(handle), handle
+        except self._library.NVMLError as error:
             raise DeviceError(f"NVML: GPU {gpu!r}: {error}") from error
+
+    def _handle(self, gpu: str) -> Any:
+        if gpu.isdecimal() and len(gpu) <= LONGEST_INDEX:
+            return self._library.nvmlDeviceGetHandleByIndex(int(gpu))
+        if gpu.isdecimal():
+            return self._library.nvmlDeviceGetHandleBySerial(gpu)
+        if ":" in gpu:
+            return self._library.nvmlDeviceGetHandleByPciBusId(gpu)
+        return self._library.nvmlDeviceGetHandleByUUID(gpu)
 
     def _ask(self, function: Callable[[Any], int], handle: Any, counts: float) -> float | None:
         """Return what a function of the library tells, in units of so many counts, None if the GPU does not know."""

@@ -30,7 +30,8 @@ from kwapi.measurement import Measurement
 
 ZONE = re.compile(r"intel-rapl:(\d+)(?::(\d+))?")
 MICROJOULES_PER_KWH = JOULES_PER_KWH * 1e6
-PLAUSIBLE_WATTS = 1000.0  # of one zone; more means that the counter was reset, or has wrapped more often than seen
+PLAUSIBLE_WATTS = 1000.0  # of one package; more means that the counter was reset, or has wrapped more often than seen
+PLAUSIBLE_BOARD_WATTS = 10_000.0  # of psys, in a server of several packages
 MAX_INTERVAL = 60.0  # seconds; the smallest known range, 65.7 kJ of memory, lasts as long at PLAUSIBLE_WATTS
 PARTS = ("core", "uncore")  # of a package
 BOARD = "psys"
@@ -48,6 +49,16 @@ class Zone:
     def kind(self) -> str:
         """The name without that of the package around it."""
         return self.name.rpartition("/")[2]
+
+    @property
+    def is_board(self) -> bool:
+        """Whether it counts the whole board."""
+        return self.kind.startswith(BOARD)
+
+    @property
+    def plausible_watts(self) -> float:
+        """The most that it may show."""
+        return PLAUSIBLE_BOARD_WATTS if self.is_board else PLAUSIBLE_WATTS
 
     def energy_uj(self) -> int:
         """Return the microjoules counted now."""
@@ -79,9 +90,9 @@ def find_zones(root: Path) -> list[Zone]:
 
 
 def choose_zones(names: Sequence[str], zones: Sequence[Zone]) -> dict[str, Zone]:
-    """Return the zone of each probe; raise LookupError for a name without one."""
-    packages = (zone for zone in zones if "/" not in zone.name and not zone.name.startswith(BOARD))
-    chosen = {}
+    """Return the zone of each probe; raise LookupError for a name that does not mean one of its own."""
+    packages = (zone for zone in zones if "/" not in zone.name and not zone.is_board)
+    chosen: dict[str, Zone] = {}
     for name in names:
         probe, at, place = name.partition("@")
         if at:
@@ -92,31 +103,35 @@ def choose_zones(names: Sequence[str], zones: Sequence[Zone]) -> dict[str, Zone]
             raise LookupError(
                 f"{len(matches)} zones are called {place!r}" if at else f"no package is left for {name!r}"
             )
+        if matches[0] in chosen.values():
+            raise LookupError(f"{name!r} is {matches[0].name} a second time, and would be counted twice")
         if probe:
             chosen[probe] = matches[0]
     return chosen
 
 
 def levels_of(chosen: Mapping[str, Zone]) -> dict[str, str]:
-    """Return the level of each probe: the outermost zones that were chosen are the device."""
-    has_board = any(zone.kind.startswith(BOARD) for zone in chosen.values())
+    """Return the level of each probe: what no other zone that was chosen holds is the device."""
+    names = {zone.name for zone in chosen.values()}
+    has_board = any(zone.is_board for zone in chosen.values())
     levels = {}
     for probe, zone in chosen.items():
-        if zone.kind.startswith(BOARD):
-            levels[probe] = "device"
-        elif zone.kind in PARTS:
+        around = zone.name.rpartition("/")[0]
+        if zone.kind in PARTS and around in names:
             levels[probe] = "outlet"
         else:
-            levels[probe] = "bank" if has_board else "device"
+            levels[probe] = "bank" if has_board and not zone.is_board else "device"
     return levels
 
 
-def watts_between(before: int, after: int, range_uj: int, seconds: float) -> float | None:
+def watts_between(
+    before: int, after: int, range_uj: int, seconds: float, plausible_watts: float = PLAUSIBLE_WATTS
+) -> float | None:
     """Return the mean power between two readings of a counter that may have wrapped once, None if it is implausible."""
     if seconds <= 0 or seconds * PLAUSIBLE_WATTS * 1e6 > range_uj:
         return None
     watts = ((after - before) % range_uj) / 1e6 / seconds
-    return watts if watts <= PLAUSIBLE_WATTS else None
+    return watts if watts <= plausible_watts else None
 
 
 class Rapl(Driver):
@@ -157,7 +172,7 @@ class Rapl(Driver):
             watts = None
             if probe in self._before:
                 then, before = self._before[probe]
-                watts = watts_between(before, energy_uj, zone.range_uj, now - then)
+                watts = watts_between(before, energy_uj, zone.range_uj, now - then, zone.plausible_watts)
             self._before[probe] = now, energy_uj
             measurements.append(
                 Measurement(

@@ -90,6 +90,7 @@ def test_what_a_power_supply_gives_out_is_not_added_to_what_it_takes_in(machine)
         (("a@amdgpu/power1",), "2 sensors are called 'amdgpu/power1'"),
         (("a@power_meter/power2",), "0 sensors are called .*; sensors in .*: amdgpu-0000:03:00.0/power1, .* PPT"),
         (tuple("abcdefg"), "no sensor is left for 'g'"),
+        (("a", "b@amdgpu-0000:03:00.0/power1"), "is amdgpu-0000:03:00.0/power1 a second time"),
     ],
 )
 def test_a_name_without_one_sensor_is_told_with_what_there_is(machine, names, problem):
@@ -146,6 +147,38 @@ def test_one_sensor_without_a_value_does_not_silence_the_others(machine):
     (machine / "class/hwmon2/power1_average").unlink()
     with pytest.raises(DeviceError, match="none of the sensors"):
         meter.read()
+
+
+def test_a_chip_whose_driver_was_loaded_again_is_found_again(machine):
+    meter = driver(machine, "all@power_meter/power1", "gpu@amdgpu/PPT")
+    meter.open()
+    chips = machine / "class"
+    (chips / "hwmon2").rename(machine / "away")
+    assert [each.probe for each in meter.read()] == ["all"]
+    (machine / "away").rename(chips / "hwmon9")
+    assert meter.read() == [Measurement("all", watts=187), Measurement("gpu", watts=31.25)]
+
+
+def test_two_chips_that_changed_their_numbers_are_not_mixed_up(tmp_path):
+    """As the kernel has them: a chip is below its device, and the class has links."""
+    (tmp_path / "class").mkdir()
+    for card, watts in ((0, 10), (1, 20)):
+        chip = add_chip(tmp_path / "made", f"hwmon{card}", "amdgpu", power1_average=watts * 10**6)
+        device = tmp_path / "devices" / f"0000:0{card}:00.0"
+        (device / "hwmon").mkdir(parents=True)
+        (chip / "device").symlink_to(device)
+        chip.rename(device / "hwmon" / chip.name)
+        (tmp_path / "class" / chip.name).symlink_to(device / "hwmon" / chip.name)
+    meter = driver(tmp_path, "gpu0", "gpu1")
+    meter.open()
+    before = meter.read()
+    for card in (0, 1):
+        device = tmp_path / "devices" / f"0000:0{card}:00.0" / "hwmon"
+        (device / f"hwmon{card}").rename(device / f"hwmon{1 - card}")
+        link = tmp_path / "class" / f"hwmon{1 - card}"
+        link.unlink()
+        link.symlink_to(device / f"hwmon{1 - card}")
+    assert meter.read() == before == [Measurement("gpu0", watts=10), Measurement("gpu1", watts=20)]
 
 
 def test_what_is_no_number_is_the_devices_failure(machine):

@@ -41,6 +41,9 @@ class Library:
             raise pynvml.NVMLError_InvalidArgument
         return self.gpus[index]
 
+    def nvmlDeviceGetIndex(self, gpu):  # noqa: N802
+        return self.gpus.index(gpu)
+
     def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
         return self._find("uuid", uuid)
 
@@ -111,6 +114,12 @@ def test_a_gpu_that_is_not_there_is_told(name):
         read_once(Library(A100, RTX), name)
 
 
+@pytest.mark.parametrize("names", [("a", "b@0"), ("a@GPU-513536b6", "b@1650522003820")])
+def test_one_gpu_under_two_names_is_refused(names):
+    with pytest.raises(DeviceError, match=f"'{names[1]}' is GPU 0 a second time, and would be counted twice"):
+        read_once(Library(A100, RTX), *names)
+
+
 def test_a_gpu_that_tells_nothing_is_left_out():
     assert [each.probe for each in read_once(Library(GTX, RTX), "a", "b")] == ["b"]
     with pytest.raises(DeviceError, match="no GPU tells power or energy; not supported"):
@@ -143,7 +152,7 @@ def test_the_real_library_says_what_it_lacks_or_finds_no_such_gpu():
 
 def test_the_real_library_has_every_function_and_error_that_is_used():
     used = [name for name in vars(Library) if name.startswith(("nvml", "NVML"))]
-    assert len(used) == 12
+    assert len(used) == 13
     assert [name for name in used if not hasattr(pynvml, name)] == []
 
 

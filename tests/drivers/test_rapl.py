@@ -77,6 +77,8 @@ def test_names_in_order_are_packages_and_others_are_named(server):
     [
         (("a", "b", "c"), "no package is left for 'c'"),
         (("a@dram",), "2 zones are called 'dram'"),
+        (("a", "b@package-0"), "'b@package-0' is package-0 a second time, and would be counted twice"),
+        (("a@package-0/dram", "b@package-0/dram"), "'b@package-0/dram' is package-0/dram a second time"),
         (("a@psys",), "0 zones are called 'psys'; zones in .*: package-0, package-0/core"),
     ],
 )
@@ -88,6 +90,8 @@ def test_a_name_without_one_zone_is_told_with_what_there_is(server, names, probl
 def test_a_package_and_its_parts_are_never_added_up(server):
     zones = chosen(server, "a", "b", "cores@package-0/core", "ram@package-0/dram")
     assert counted_probes(levels_of(zones)) == ["a", "b", "ram"]  # memory is not in the package
+    zones = chosen(server, "a", "cores@package-0/core", "others@package-1/core")
+    assert counted_probes(levels_of(zones)) == ["a", "others"]  # whose package was not chosen
     add_zone(server, "intel-rapl:2", "psys")
     zones = chosen(server, "a", "b", "cores@package-0/core", "ram@package-0/dram", "all@psys")
     assert counted_probes(levels_of(zones)) == ["all"]
@@ -109,6 +113,18 @@ def test_a_package_and_its_parts_are_never_added_up(server):
 )
 def test_power_is_the_difference_of_two_readings(before, after, range_uj, seconds, watts):
     assert watts_between(before, after, range_uj, seconds) == (None if watts is None else pytest.approx(watts))
+
+
+def test_a_board_may_show_more_than_a_package(server):
+    add_zone(server, "intel-rapl:2", "psys", range_uj=4_294_967_295 * 10**6)
+    clock = Clock()
+    meter = driver(server, "all@psys", "a", clock=clock)
+    meter.open()
+    meter.read()
+    clock.now += 1
+    for zone in (0, 2):
+        (server / f"intel-rapl:{zone}" / "energy_uj").write_text("1800000000\n")
+    assert [each.watts for each in meter.read()] == [1800, None]
 
 
 def test_power_is_unknown_at_first_and_then_the_mean_since_the_last_reading(server):
