@@ -1,7 +1,8 @@
 """BMCs as a process, made of pyghmi's server side: RMCP+ on 127.0.0.1, user ``user``, password ``pa55w0rd``.
 
 What each answers is read from a file of JSON at every command, so that a test may change it: ``answers`` has the
-completion code and the rest of an answer in hexadecimal, by netfn/command; with ``mute`` no command is answered, with
+completion code and the rest of an answer in hexadecimal, by netfn/command, "" where none is to come; with ``mute`` no
+command is answered, with
 ``silent`` nothing at all. What it gets becomes a line of a second file: commands, logins and logouts.
 
 usage: python -m tests.integration.bmc DIRECTORY PORT...
@@ -96,10 +97,11 @@ class Bmc(bmc.Bmc):
     def handle_raw_request(self, request, session):
         command = f"{request['netfn']:02x}/{request['command']:02x}"
         self.note(command)
-        if answer := self.state()["answers"].get(command):
+        answer = self.state()["answers"].get(command)
+        if answer:
             octets = bytes.fromhex(answer)
             session.send_ipmi_response(data=list(octets[1:]), code=octets[0])
-        else:
+        elif answer is None:
             super().handle_raw_request(request, session)
 
 

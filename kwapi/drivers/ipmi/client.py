@@ -82,6 +82,13 @@ class ProcessEnded(Exception):
     """The process ended before it replied."""
 
 
+def to_key(text: str) -> bytes | None:
+    """Return the K_g that a text means: hexadecimal after 0x, the text itself, None if it is empty."""
+    if text.lower().startswith("0x"):
+        return bytes.fromhex(text[2:])
+    return text.encode() or None
+
+
 def start_process() -> "subprocess.Popen[bytes]":
     """Start a process that speaks IPMI; it finds the modules this one finds, and is not meant by Ctrl-C."""
     return subprocess.Popen(  # noqa: S603 -- nothing of it comes from outside
@@ -153,13 +160,11 @@ class Process:
         return not self._thread.is_alive()
 
     def _take_replies(self) -> None:
-        for line in self._output:
-            reply = msgspec.json.decode(line, type=Reply)
-            self._is_ready = True
-            with self._lock:
-                future = self._waiting.pop(reply.number, None)
-            if future is not None:
-                future.set_result(reply)
+        try:
+            for line in self._output:
+                self._take(msgspec.json.decode(line, type=Reply))
+        except msgspec.DecodeError:  # as when it was killed in the middle of a line
+            self.kill()
         with self._lock:
             self.has_ended = True
             self._input.close()
@@ -167,6 +172,13 @@ class Process:
             future.set_exception(ProcessEnded())
         self._output.close()
         self.popen.wait()
+
+    def _take(self, reply: Reply) -> None:
+        self._is_ready = True
+        with self._lock:
+            future = self._waiting.pop(reply.number, None)
+        if future is not None:
+            future.set_result(reply)
 
 
 class Client:

@@ -30,7 +30,7 @@ import msgspec
 from pyghmi.exceptions import PyghmiException
 from pyghmi.ipmi.private import localsession, session
 
-from kwapi.drivers.ipmi.client import READY, Reply, Request, Target
+from kwapi.drivers.ipmi.client import READY, Reply, Request, Target, to_key
 
 LOG = logging.getLogger(__name__)
 TURN = 0.1  # seconds for which the loop waits when nothing comes
@@ -108,7 +108,8 @@ class Lan:
     def drop(self) -> None:
         """Log out, or forget a session that is broken."""
         if self.session is not None:
-            self.session.incommand = False  # or pyghmi waits for its end
+            # Or pyghmi waits for the end of the command that is unanswered, and does not send the farewell before it.
+            self.session.incommand = self.session.lastpayload = None
             with contextlib.suppress(PyghmiException, OSError):
                 self.session.logout(False)
         self.session = self._asked = None
@@ -296,13 +297,6 @@ def send_datagram(sock: socket.socket, packet: bytes, address: Any) -> None:
     """
     with contextlib.suppress(OSError):  # pyghmi sends again what is not answered
         sock.sendto(packet, address)
-
-
-def to_key(text: str) -> bytes | None:
-    """Return the K_g that a text means: hexadecimal after 0x, the text itself, None if it is empty."""
-    if text.lower().startswith("0x"):
-        return bytes.fromhex(text[2:])
-    return text.encode() or None
 
 
 def read_requests(stream: BinaryIO, loop: Loop) -> None:

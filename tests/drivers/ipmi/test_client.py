@@ -9,9 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from kwapi.drivers.ipmi.client import MAX_TARGETS, Client, Process, ProcessEnded, Reply, Request, Target, start_process
+from kwapi.drivers.ipmi.client import (
+    MAX_TARGETS,
+    Client,
+    Process,
+    ProcessEnded,
+    Reply,
+    Request,
+    Target,
+    start_process,
+    to_key,
+)
 from kwapi.drivers.ipmi.driver import Ipmi
-from kwapi.drivers.ipmi.pyghmi import IDLE, Lan, send_datagram, to_key
+from kwapi.drivers.ipmi.pyghmi import IDLE, Lan, send_datagram
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.integration.bmc import PASSWORD, POWER_READING, USER, Bmcs, power_reading
@@ -118,6 +128,14 @@ def test_a_bmc_that_was_down_is_logged_in_to_again(bmcs, client):
     assert bmcs.received(port).count("login") == 2 and pids(client) == process
 
 
+def test_a_session_in_which_a_command_got_no_answer_is_closed(bmcs, client):
+    port = bmcs.ports[0]
+    bmcs.set(port, {POWER_READING: ""})
+    with pytest.raises(DeviceError, match="no answer"):
+        ask_watts(client, port, 1.0)
+    eventually(lambda: bmcs.received(port)[-1] == "logout")
+
+
 def test_a_wrong_password_is_refused_by_name(bmcs, client):
     with pytest.raises(CredentialsRefused, match="refuses user 'user': login failed, Incorrect password") as refused:
         ask_watts(client, bmcs.ports[0], password="wr0ng")
@@ -208,6 +226,25 @@ def test_a_process_that_starts_slowly_is_given_time():
         with pytest.raises(DeviceError, match="hung"):
             ask_watts(client, 9, SHORT)
         assert process.join(LONG)
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("output", ['{"number": 1, "co', "no JSON\n", '{"number": "one"}\n'])
+def test_a_process_that_says_something_odd_is_replaced(output):
+    mad = [sys.executable, "-c", f"import sys; sys.stdin.readline(); print({output!r}, end='', flush=True)"]
+    started = []
+
+    def start():
+        started.append(subprocess.Popen(mad, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0))
+        return started[-1]
+
+    client = Client(start)
+    try:
+        for _ in range(2):
+            with pytest.raises(DeviceError, match="ended; the next poll starts another"):
+                ask_watts(client, 9)
+        assert len(started) == 2
     finally:
         client.close()
 
