@@ -15,7 +15,7 @@ import pyghmi  # noqa: F401 -- used by pyghmi.py in a process of its own; a lack
 from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
-from kwapi.drivers.ipmi.client import Client, Target
+from kwapi.drivers.ipmi.client import Client, Target, to_key
 from kwapi.drivers.ipmi.records import (
     DCMI,
     NO_TIMESTAMPS,
@@ -36,7 +36,7 @@ UNSUPPORTED = {0xC1, 0xC2, 0xCC, 0xD6}  # no such command, not here, no such gro
 ABSENT = 0xCB
 NO_PRIVILEGE = 0xD4
 PRIVILEGES = {"user": 2, "operator": 3, "administrator": 4}
-MAX_USER, MAX_PASSWORD = 16, 20  # bytes
+MAX_USER, MAX_PASSWORD, MAX_KEY = 16, 20, 20  # bytes
 EARLY = 0.1  # seconds by which a poll may come before its time
 LISTING_SHARE = 0.5  # of the time of a poll, for listing sensors
 
@@ -101,11 +101,13 @@ class Ipmi(Driver):
             yield "host", "or device is needed, and not both"
         if self.host:
             yield from self._credential_problems()
-        if self.kg.lower().startswith("0x"):
-            try:
-                bytes.fromhex(self.kg[2:])
-            except ValueError:
-                yield "kg", "is not hexadecimal, as its 0x says"
+        try:
+            key = to_key(self.kg) or b""
+        except ValueError:
+            yield "kg", "is not hexadecimal, as its 0x says"
+        else:
+            if len(key) > MAX_KEY:
+                yield "kg", f"is longer than {MAX_KEY} bytes, which is all that IPMI takes"
 
     def peer(self) -> str:
         """Return the BMC, whose one session several sections may share."""

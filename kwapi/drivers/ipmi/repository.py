@@ -20,6 +20,10 @@ LOST_RESERVATION = 0xC5
 MAX_RECORDS = 4096  # a longer list does not end
 
 
+class LostReservation(DeviceError):
+    """The BMC changed something, and wants a new reservation."""
+
+
 class Repository:
     """The listing of one BMC's sensors of watts."""
 
@@ -43,21 +47,25 @@ class Repository:
     def go_on(self, has_time: Callable[[], bool]) -> None:
         """List more records, for as long as there is time."""
         self._reservation = b""
+        before = self._count
         while not self.is_complete and has_time():
             if not self._reservation:
                 self._reservation = self._answer(RESERVE, b"")[:2]
             try:
                 following, record = self._record()
-            except LookupError:  # the BMC changed something, and wants a new reservation
+            except LostReservation:
                 self._reservation = b""
                 continue
-            if sensor := parse_sensor(record) if may_be_watts(record) else None:
+            sensor = parse_sensor(record) if may_be_watts(record) else None
+            if sensor and sensor not in self.sensors:
                 self.sensors.append(sensor)
             self._count += 1
             if following == self._next or self._count > MAX_RECORDS:
                 raise DeviceError(f"{self._bmc}: record {following:#06x} follows itself in its list of sensor records")
             self._next = following
             self.is_complete = following == LAST
+        if not self.is_complete and self._count == before:
+            raise DeviceError(f"{self._bmc} gave none of its sensor records in the time there was")
 
     def _record(self) -> tuple[int, bytes]:
         """Return the id of the following record and the next one, as far as it is of interest."""
@@ -79,8 +87,7 @@ class Repository:
 
     def _answer(self, command: int, payload: bytes) -> bytes:
         code, answer = self._ask(STORAGE, command, payload)
-        if code == LOST_RESERVATION:
-            raise LookupError
         if code or len(answer) < 2:
-            raise DeviceError(f"{self._bmc} answered its sensor records' command {command:#04x} with code {code:#04x}")
+            failure = LostReservation if code == LOST_RESERVATION else DeviceError
+            raise failure(f"{self._bmc} answered its sensor records' command {command:#04x} with code {code:#04x}")
         return answer

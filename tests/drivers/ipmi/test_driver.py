@@ -263,6 +263,22 @@ def test_a_lost_reservation_is_made_again():
     assert [sensor.number for sensor in repository.sensors] == [1, 2, 4]
 
 
+@pytest.mark.parametrize("command", [0x20, 0x22, 0x23])
+def test_a_bmc_that_takes_back_every_reservation_is_a_device_error(command):
+    sdr = Sdr(supplies())
+    repository = Repository("bmc", lambda *request: (0xC5, b"") if request[1] == command else sdr(*request))
+    times = iter([True, True, False])
+    with pytest.raises(DeviceError, match="bmc answered .* with code 0xc5|bmc gave none of its sensor records"):
+        repository.refresh()
+        repository.go_on(lambda: next(times))
+
+
+def test_a_sensor_that_is_listed_twice_is_one():
+    repository = Repository("bmc", Sdr([*supplies(), *supplies()]))
+    repository.go_on(lambda: True)
+    assert [sensor.number for sensor in repository.sensors] == [1, 2, 4]
+
+
 def test_only_records_of_watts_are_read_to_their_end():
     pieces = []
     sdr = Sdr([*supplies(), b"\5\0\x51\x02\x03abc"], largest=20)  # the last is no full record
@@ -442,6 +458,8 @@ def test_a_name_without_an_address_is_a_device_error():
         ({"user": "é" * 9}, ["user is longer than 16 bytes, which is all that IPMI takes"]),
         ({"password": "p" * 21}, ["password is longer than 20 bytes, which is all that IPMI takes"]),
         ({"kg": "0xxyz"}, ["kg is not hexadecimal, as its 0x says"]),
+        ({"kg": "k" * 21}, ["kg is longer than 20 bytes, which is all that IPMI takes"]),
+        ({"kg": "0x" + "a1" * 21}, ["kg is longer than 20 bytes, which is all that IPMI takes"]),
     ],
 )
 def test_problems_that_types_cannot_see_are_told(options, problems):
