@@ -1,0 +1,127 @@
+"""The benchmark's wattmeters tell ordinary clients what they should, and what it counts is right."""
+
+from dataclasses import replace
+
+import pytest
+from pyasn1.codec.ber import decoder, encoder
+from pysnmp.proto.api import v2c
+
+from bench import bmc, farm, pdu
+from bench.agents import agents
+from kwapi.drivers.ipmi.driver import Ipmi
+from kwapi.drivers.snmp.driver import Snmp
+from kwapi.errors import CredentialsRefused
+from kwapi.measurement import Measurement, Message
+
+OIDS = [(*pdu.TABLE, 7, 1, 1), (*pdu.TABLE, 4, 1, 48), (*pdu.TABLE, 5, 1, 1)]
+OUTLETS = [f"server-{number}" for number in range(1, pdu.OUTLETS + 1)]
+
+
+def opened(driver, port, probes, **options):
+    values = {option.dest: option.default for option in driver.options}
+    values |= {"host": "127.0.0.1", "port": port, "probes": probes, "interval": 1.0, **options}
+    opened = driver("wattmeter", values, driver.open_shared())
+    opened.open()
+    return opened
+
+
+def test_every_pdu_gives_the_240_values_that_it_has():
+    with agents("snmp", 2) as (ports, _):
+        for port in ports:
+            driver = opened(Snmp, port, OUTLETS, slow_interval=0.0)
+            first, second = driver.read(), driver.read()
+            driver.close_shared(driver.shared)
+            assert first == second
+            assert len(first) == pdu.OUTLETS
+            counts = pdu.counts(48)
+            assert first[47] == Measurement(
+                "server-48",
+                watts=counts[7],
+                volt_amperes=counts[9],
+                volts=counts[10] / 1000,
+                amps=counts[11] / 1000,
+                kwh=counts[4] / 1000,
+                level="outlet",
+            )
+
+
+@pytest.mark.parametrize("identity", [1, 200, 70_000, 2**31 - 1])
+def test_an_answer_has_the_id_of_its_request_whatever_its_length(identity):
+    device = pdu.Pdu()
+    for number in (identity, identity - 1):  # the second is made of the first
+        request = v2c.GetRequestPDU()
+        v2c.apiPDU.set_defaults(request)
+        v2c.apiPDU.set_request_id(request, number)
+        v2c.apiPDU.set_varbinds(request, [(oid, v2c.Null("")) for oid in OIDS])
+        message = v2c.Message()
+        v2c.apiMessage.set_defaults(message)
+        v2c.apiMessage.set_pdu(message, request)
+        answer, rest = decoder.decode(device.answer(encoder.encode(message)), asn1Spec=v2c.Message())
+        found = v2c.apiMessage.get_pdu(answer)
+        values = [value for _, value in v2c.apiPDU.get_varbinds(found)]
+        assert (rest, int(v2c.apiPDU.get_request_id(found))) == (b"", number)
+        assert [int(value) for value in values[:2]] == [pdu.counts(1)[7], pdu.counts(48)[4]]
+        assert isinstance(values[2], v2c.NoSuchInstance)
+
+
+def test_a_bmc_is_read_in_a_session_and_its_power_changes():
+    user, password = bmc.USER.decode(), bmc.PASSWORD.decode()
+    with agents("ipmi", 2) as (ports, _):
+        for port in ports:
+            driver = opened(Ipmi, port, ["server-1"], user=user, password=password, min_interval=0.0)
+            assert [driver.read()[0].watts for _ in range(3)] == [101, 102, 103]
+            driver.close_shared(driver.shared)
+        driver = opened(Ipmi, ports[0], ["server-1"], user=user, password="wrong")
+        with pytest.raises(CredentialsRefused):
+            driver.read()
+        driver.close_shared(driver.shared)
+
+
+def measured(*times):
+    arrivals = farm.Arrivals()
+    for at in times:
+        arrivals.add(
+            Message(
+                version=1,
+                type="measurement",
+                wattmeter="pdu1",
+                boot=1,
+                seq=0,
+                timestamp=at,
+                monotonic=at,
+                interval=1.0,
+                probes=["a", "b"],
+                w=[1.0, None],
+            )
+        )
+    return arrivals
+
+
+@pytest.mark.parametrize(
+    ("times", "arrived", "missed"),
+    [
+        ((9.5, 10.5, 11.5, 12.5), 3, 0),
+        ((9.5, 10.6, 11.4, 12.5), 3, 0),
+        ((9.5, 12.5), 1, 2),
+        ((9.5, 10.5), 1, 2),
+        ((9.5, 10.5, 11.5, 12.5, 13.5), 3, 0),
+    ],
+)
+def test_polls_that_did_not_arrive_are_counted(times, arrived, missed):
+    arrivals = measured(*times)
+    figures = farm.polls(arrivals, 1.0, 10.0, 13.0)
+    assert (figures["polls arrived"], figures["polls missed"]) == (arrived, missed)
+    assert arrivals.values == len(times)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "option", "values"), [("snmp", "slow_interval = 0", 240 * 2), ("ipmi", "min_interval = 0", 2)]
+)
+def test_a_small_farm_is_measured(name, option, values):
+    scenario = farm.scenarios(2, 2)[name]
+    fast = replace(scenario, interval=0.2, options=f"{scenario.options}{option}\n")
+    figures = farm.run(fast, seconds=1.0, warm_up=0.0)
+    assert figures["polls arrived"] > 0
+    assert figures["values in a second"] > values
+    assert figures["warnings in the log"] == figures["messages lost or refused"] == 0
