@@ -65,6 +65,8 @@ class Ipmi(Driver):
         cfg.FloatOpt("timeout", default=5.0, min=1.0, max=7.0, help="Seconds for all answers of one poll."),
     )
 
+    opens_a_second = 100.0  # a login takes milliseconds, and not of this process
+
     shared: Client
     host: str | None
     port: int
