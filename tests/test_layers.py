@@ -62,6 +62,8 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.api.views", "kwapi.plugins.rrd.views"),
     ("kwapi.plugins.api.app", "kwapi.plugins.rrd.app"),
     ("kwapi.simulator.load",),
+    ("kwapi.simulator.device",),
+    ("kwapi.simulator.relay",),
     ("kwapi.simulator.snmp_pdu",),
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),

@@ -8,7 +8,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 
 from kwapi import service
-from kwapi.simulator.load import rack
+from kwapi.simulator.device import Device, elapsed
+from kwapi.simulator.load import MICROJOULES_PER_WH, rack
 from kwapi.simulator.snmp_pdu import Agent
 
 CATCH_UP = 60  # seconds
@@ -48,7 +49,10 @@ async def serve(options: Namespace) -> int:
     loop = asyncio.get_running_loop()
     for ending in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ending, stop.set)
-    agent = Agent(rack(options.outlets, options.seed, register_wh=options.register), community=options.community)
+    start = options.register * MICROJOULES_PER_WH
+    pdu = Device(rack(options.outlets, options.seed), start=start, clock=elapsed())
+    agent = Agent()
+    agent.add(pdu, options.community)
     try:
         port = await agent.open(str(options.address), options.port)
     except OSError as error:
@@ -60,7 +64,7 @@ async def serve(options: Namespace) -> int:
     )
     service.notify("READY=1")
     while not stop.is_set():
-        agent.advance()
+        pdu.advance()
         try:
             await asyncio.wait_for(stop.wait(), CATCH_UP)
         except TimeoutError:

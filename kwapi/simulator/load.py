@@ -66,6 +66,7 @@ def spiky(seed: int, second: int) -> int:
 
 
 MIX = (idle, batch, web_day, spiky, batch, step)  # of a rack, in turn
+LOADS = {"idle": (idle,), "batch": (batch,), "web day": (web_day,), "step": (step,), "spiky": (spiky,), "mix": MIX}
 
 
 def mains(seed: int, second: int) -> int:
@@ -98,10 +99,7 @@ class Reading:
 
 @dataclass(slots=True)
 class Circuit:
-    """What one outlet feeds: it takes power by its signals, and energy adds up while time advances.
-
-    ``microjoules`` may start at any amount, as the register of a used device does.
-    """
+    """What one outlet feeds: it takes power by its signals while it is on, and energy adds up while time advances."""
 
     name: str
     power: Signal
@@ -109,22 +107,26 @@ class Circuit:
     factor: Signal
     microjoules: int = 0
     milliseconds: int = 0
+    is_on: bool = True
 
     def advance(self, milliseconds: int) -> None:
         """Let time pass until ``milliseconds`` since the start; time that has passed already changes nothing."""
         while self.milliseconds < milliseconds:
             second = self.milliseconds // 1000
             end = min(milliseconds, (second + 1) * 1000)
-            self.microjoules += self.power(second) * (end - self.milliseconds)
+            self.microjoules += self._draws(second) * (end - self.milliseconds)
             self.milliseconds = end
 
     @property
     def reading(self) -> Reading:
         second = self.milliseconds // 1000
-        milliwatts, millivolts = self.power(second), self.volts(second)
+        milliwatts, millivolts = self._draws(second), self.volts(second)
         # Rounded up, so that the apparent power does not fall below the active power.
         milliamps = -(-milliwatts * 1_000_000 // (self.factor(second) * millivolts))
         return Reading(milliwatts, millivolts, milliamps)
+
+    def _draws(self, second: int) -> int:
+        return self.power(second) if self.is_on else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,15 @@ def own_power(second: int) -> int:
     return 4_000
 
 
-def rack(outlets: int, seed: int = 0, *, mix: Iterable[Callable[[int, int], int]] = MIX, register_wh: int = 0) -> Inlet:
-    """Return a PDU that feeds so many servers with loads of ``mix`` in turn, each register starting at register_wh."""
+def no_power(second: int) -> int:
+    """Return the milliwatts of what takes none, such as a meter that others feed."""
+    return 0
+
+
+def rack(
+    outlets: int, seed: int = 0, *, mix: Iterable[Callable[[int, int], int]] = MIX, own: Signal = own_power
+) -> Inlet:
+    """Return a PDU that feeds so many servers with loads of ``mix`` in turn, and takes ``own`` for itself."""
     profiles = tuple(mix)
     volts = partial(mains, seed)
     circuits = []
@@ -184,8 +193,7 @@ def rack(outlets: int, seed: int = 0, *, mix: Iterable[Callable[[int, int], int]
                 power=partial(profiles[number % len(profiles)], server_seed),
                 volts=volts,
                 factor=partial(power_factor, server_seed),
-                microjoules=register_wh * MICROJOULES_PER_WH,
             )
         )
-    own = Circuit("pdu", own_power, volts, partial(power_factor, seed))
-    return Inlet(tuple(circuits), own, partial(frequency, seed))
+    pdu = Circuit("pdu", own, volts, partial(power_factor, seed))
+    return Inlet(tuple(circuits), pdu, partial(frequency, seed))

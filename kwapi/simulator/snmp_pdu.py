@@ -1,16 +1,17 @@
-"""A PDU that answers SNMP v1 and v2c, and v3 if it is given a user, as an Eaton ePDU G3 does.
+"""PDUs that answer SNMP v1 and v2c, and v3 if there is a user, as an Eaton ePDU G3 does.
+
+An engine of pysnmp takes 50 ms to start, so one engine on one port is many PDUs: the community says which.
 
 Under 1.3.6.1.4.1.534.6.6.7, with indexes of unit 0, inlet or outlet from 1, and phase 1:
-inlet (3.x) and outlets (6.x), active power W, apparent power VA, energy Wh (32 bits, then it starts again at zero),
-voltage mV, current mA, frequency in tenths of Hz. Of the system group what detection needs.
-Everything is computed from the load at the moment of the request. SET is refused.
+inlet (3.x) and outlets (6.x), active power W, apparent power VA, energy Wh (32 bits at most, then it starts again at
+zero), voltage mV, current mA, frequency in tenths of Hz. Of the system group what detection needs.
+Everything is computed at the moment of the request. SET is refused.
 
 Source: EATON-EPDU-MIB. Unlike in real devices, where they differ by a little, the phase counts as the inlet does.
 """
 
 import asyncio
 import os
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ from pysnmp.entity.rfc3413.context import SnmpContext
 from pysnmp.proto import rfc1902, rfc1905
 from pysnmp.smi import error as smi_error
 
-from kwapi.simulator.load import MICROJOULES_PER_WH, Circuit, Inlet
+from kwapi.simulator.device import Device, Shown
+from kwapi.simulator.load import MICROJOULES_PER_WH
 
 Oid = tuple[int, ...]
 Answer = Callable[[], Any]  # gives a value of SNMP as it is now
@@ -47,47 +49,47 @@ def rounded(value: int, unit: int) -> int:
     return (value + unit // 2) // unit
 
 
-def volt_amperes(source: Circuit | Inlet) -> Any:
-    return rfc1902.Integer32(rounded(source.reading.microvolt_amperes, 1_000_000))
+def volt_amperes(shown: Shown) -> Any:
+    return rfc1902.Integer32(rounded(shown.reading.microvolt_amperes, 1_000_000))
 
 
-def watts(source: Circuit | Inlet) -> Any:
-    return rfc1902.Integer32(rounded(source.reading.milliwatts, 1000))
+def watts(shown: Shown) -> Any:
+    return rfc1902.Integer32(rounded(shown.reading.milliwatts, 1000))
 
 
-def watt_hours(source: Circuit | Inlet) -> Any:
-    return rfc1902.Unsigned32(source.microjoules // MICROJOULES_PER_WH % 2**32)
+def watt_hours(shown: Shown) -> Any:
+    return rfc1902.Unsigned32(shown.microjoules // MICROJOULES_PER_WH % 2**32)
 
 
-def millivolts(source: Circuit | Inlet) -> Any:
-    return rfc1902.Integer32(source.reading.millivolts)
+def millivolts(shown: Shown) -> Any:
+    return rfc1902.Integer32(shown.reading.millivolts)
 
 
-def milliamps(source: Circuit | Inlet) -> Any:
-    return rfc1902.Integer32(source.reading.milliamps)
+def milliamps(shown: Shown) -> Any:
+    return rfc1902.Integer32(shown.reading.milliamps)
 
 
-def up_time(inlet: Inlet) -> Any:
-    return rfc1902.TimeTicks(inlet.milliseconds // 10 % 2**32)
+def up_time(device: Device) -> Any:
+    return rfc1902.TimeTicks(device.milliseconds // 10 % 2**32)
 
 
-def decihertz(inlet: Inlet) -> Any:
-    return rfc1902.Integer32(rounded(inlet.millihertz, 100))
+def decihertz(device: Device) -> Any:
+    return rfc1902.Integer32(rounded(device.millihertz, 100))
 
 
-def label(outlet: Circuit) -> Any:
+def label(outlet: Shown) -> Any:
     return rfc1902.OctetString(outlet.name)
 
 
-OUTLET_COLUMNS: Sequence[tuple[Oid, Callable[[Circuit], Any]]] = (
+OUTLET_COLUMNS: Sequence[tuple[Oid, Callable[[Shown], Any]]] = (
     ((6, 1, 1, 3), label),
     ((6, 4, 1, 3), milliamps),
     ((6, 5, 1, 2), volt_amperes),
     ((6, 5, 1, 3), watts),
     ((6, 5, 1, 4), watt_hours),
 )
-INLET_ROW: Sequence[tuple[Oid, Callable[[Inlet], Any]]] = (
-    ((3, 1, 1, 3, 0, 1), decihertz),
+FREQUENCY = (3, 1, 1, 3, 0, 1)
+INLET_ROW: Sequence[tuple[Oid, Callable[[Shown], Any]]] = (
     ((3, 2, 1, 3, 0, 1, 1), millivolts),
     ((3, 3, 1, 4, 0, 1, 1), milliamps),
     ((3, 4, 1, 3, 0, 1, 1), volt_amperes),
@@ -99,18 +101,19 @@ INLET_ROW: Sequence[tuple[Oid, Callable[[Inlet], Any]]] = (
 )
 
 
-def answers(inlet: Inlet, name: str) -> dict[Oid, Answer]:
+def answers(device: Device) -> dict[Oid, Answer]:
     """Return all that the PDU can be asked for."""
-    description = f"ePDU simulated by Kwapi, {len(inlet.outlets)} outlets"
+    description = f"ePDU simulated by Kwapi, {len(device.outlets)} outlets"
     table: dict[Oid, Answer] = {
         (*SYSTEM, 1, 0): partial(rfc1902.OctetString, description),
         (*SYSTEM, 2, 0): partial(rfc1902.ObjectIdentifier, EPDU),
-        (*SYSTEM, 3, 0): partial(up_time, inlet),
-        (*SYSTEM, 5, 0): partial(rfc1902.OctetString, name),
+        (*SYSTEM, 3, 0): partial(up_time, device),
+        (*SYSTEM, 5, 0): partial(rfc1902.OctetString, device.name),
+        (*EPDU, *FREQUENCY): partial(decihertz, device),
     }
     for oid, quantity in INLET_ROW:
-        table[(*EPDU, *oid)] = partial(quantity, inlet)
-    for number, outlet in enumerate(inlet.outlets, start=1):
+        table[(*EPDU, *oid)] = partial(quantity, device.whole)
+    for number, outlet in enumerate(device.outlets, start=1):
         for column, of_outlet in OUTLET_COLUMNS:
             table[(*EPDU, *column, 0, number)] = partial(of_outlet, outlet)
     return table
@@ -119,26 +122,21 @@ def answers(inlet: Inlet, name: str) -> dict[Oid, Answer]:
 class Instrumentation:
     """What pysnmp's command responders ask: a sorted list of names, because an object of pysnmp per value is slow."""
 
-    def __init__(self, inlet: Inlet, table: dict[Oid, Answer], clock: Callable[[], float]) -> None:
-        self._inlet = inlet
-        self._clock = clock
-        self._start = clock()
+    def __init__(self, device: Device) -> None:
+        table = answers(device)
+        self._device = device
         self._oids = sorted(table)
         self._names = [rfc1902.ObjectName(oid) for oid in self._oids]
         self._answers = [table[oid] for oid in self._oids]
 
-    def advance(self) -> None:
-        """Let the PDU's time catch up with the clock."""
-        self._inlet.advance(int((self._clock() - self._start) * 1000))
-
     def read_variables(self, *bindings: Binding, **context: Any) -> list[Binding]:
         """Return the bindings of a GET with their values."""
-        self.advance()
+        self._device.advance()
         return [self._read(name) for name, _ in bindings]
 
     def read_next_variables(self, *bindings: Binding, **context: Any) -> list[Binding]:
         """Return what follows each binding of a GETNEXT; a GETBULK comes as one call for each repetition."""
-        self.advance()
+        self._device.advance()
         return [self._read_next(name) for name, _ in bindings]
 
     def write_variables(self, *bindings: Binding, **context: Any) -> list[Binding]:
@@ -178,42 +176,34 @@ class User:
 
 
 class Agent:
-    """A PDU on a UDP port, which answers while the event loop in which it was opened runs."""
+    """PDUs on a UDP port, which answer while the event loop in which it was opened runs."""
 
-    def __init__(
-        self,
-        inlet: Inlet,
-        *,
-        name: str = "simulated-pdu",
-        community: str = "public",
-        user: User | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._instrumentation = Instrumentation(inlet, answers(inlet, name), clock)
-        self._community = community
+    def __init__(self, *, user: User | None = None) -> None:
+        self._engine: Any = new_engine()
+        self._context = SnmpContext(self._engine)
+        self._context.unregister_context_name(b"")  # pysnmp's own objects
         self._user = user
-        self._engine: Any = None
+
+    def add(self, device: Device, community: str = "public", context: str = "") -> None:
+        """Let a PDU answer to this community, and to the user in this context."""
+        config.add_v1_system(self._engine, community, community, contextName=context.encode())
+        self._context.register_context_name(context.encode(), Instrumentation(device))
 
     async def open(self, address: str = "127.0.0.1", port: int = 0) -> int:
         """Start to answer and return the port, of the system's choice if 0 was given; OSError if it is taken."""
-        self._engine = engine = new_engine()
-        config.add_v1_system(engine, "community", self._community)
         if self._user:
             config.add_v3_user(
-                engine,
+                self._engine,
                 self._user.name,
                 config.USM_AUTH_HMAC192_SHA256,
                 self._user.auth_passphrase,
                 config.USM_PRIV_CFB128_AES,
                 self._user.priv_passphrase,
             )
-        context = SnmpContext(engine)
-        context.unregister_context_name(b"")  # pysnmp's own objects
-        context.register_context_name(b"", self._instrumentation)
         for responder in RESPONDERS:
-            responder(engine, context)
+            responder(self._engine, self._context)
         listener = Port()
-        config.add_transport(engine, udp.DOMAIN_NAME, listener)
+        config.add_transport(self._engine, udp.DOMAIN_NAME, listener)
         # Not by pysnmp's open_server_mode(), which hides a taken port in a task that nobody awaits.
         loop = asyncio.get_running_loop()
         try:
@@ -222,10 +212,6 @@ class Agent:
             self.close()
             raise
         return int(transport.get_extra_info("sockname")[1])
-
-    def advance(self) -> None:
-        """Let the PDU's time catch up with the clock, so that a request after hours has not to wait for it."""
-        self._instrumentation.advance()
 
     def close(self) -> None:
         """Stop answering; the socket is closed when the event loop comes round."""

@@ -106,7 +106,7 @@ def test_electrical_values_agree(profile, seed, milliseconds):
 
 @given(outlets=st.integers(0, 20), seed=SEEDS, milliseconds=st.integers(0, 20_000))
 def test_inlet_is_the_sum_of_its_outlets_and_itself(outlets, seed, milliseconds):
-    inlet = rack(outlets, seed, register_wh=5)
+    inlet = rack(outlets, seed)
     inlet.advance(milliseconds)
     reading = inlet.reading
     assert len(inlet.outlets) == outlets
@@ -125,5 +125,6 @@ def test_seed_decides_the_rack():
     assert len(set(powers(rack(12, 1)))) == 12
 
 
-def test_register_starts_where_it_is_told():
-    assert rack(1, register_wh=7).outlets[0].microjoules == 7 * load.MICROJOULES_PER_WH
+def test_pdu_may_take_nothing_for_itself():
+    inlet = rack(2, own=load.no_power)
+    assert inlet.reading.milliwatts == sum(powers(inlet))

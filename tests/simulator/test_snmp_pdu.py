@@ -13,7 +13,8 @@ from pysnmp.entity.engine import SnmpEngine
 from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.proto import rfc1902, rfc1905
 
-from kwapi.simulator.load import MICROJOULES_PER_WH, Inlet, rack
+from kwapi.simulator.device import Device, elapsed
+from kwapi.simulator.load import MICROJOULES_PER_WH, rack
 from kwapi.simulator.snmp_pdu import EPDU, SYSTEM, Agent, Oid, User
 
 USER = User("operator", "auth-passphrase", "priv-passphrase")
@@ -102,14 +103,16 @@ class Client:
 def converse(
     conversation: Callable[[Client], Awaitable[Any]],
     asker: Asker = V2C,
-    inlet: Inlet | None = None,
     timeout: float = 5,
+    user: User | None = None,
+    clock: Callable[[], float] | None = None,
     **options: Any,
 ) -> Any:
-    """Return what the conversation with a PDU, of 12 outlets if no other is given, returns."""
+    """Return what the conversation with a PDU of 12 outlets returns."""
 
     async def session() -> Any:
-        agent = Agent(inlet or rack(12, seed=1), **options)
+        agent = Agent(user=user)
+        agent.add(Device(rack(12, seed=1), clock=elapsed(clock or Clock()), **options))
         client = Client(asker, await agent.open(), timeout)
         try:
             return await conversation(client)
@@ -184,13 +187,13 @@ def test_columns_come_in_one_answer():
 
 
 def test_values_agree_with_each_other_and_the_truth():
-    clock, inlet = Clock(), rack(12, seed=1)
+    clock = Clock()
 
     async def later(client: Client) -> dict[Oid, Any]:
         clock.now += 4000.5
         return await client.walk()
 
-    found = numbers(converse(later, inlet=inlet, clock=clock))
+    found = numbers(converse(later, clock=clock))
     milliamps, va, watts, wh = ([found[*column, 0, n] for n in range(1, 13)] for column in OUTLET_COLUMNS)
     volts = found[3, 2, 1, 3, 0, 1, 1] / 1000
 
@@ -222,7 +225,7 @@ def test_register_starts_where_it_is_told_and_wraps_at_32_bits():
             clock.now += 3600
         return values
 
-    before, after = converse(register, inlet=rack(12, seed=1, register_wh=2**32 - 1), clock=clock)
+    before, after = converse(register, start=(2**32 - 1) * MICROJOULES_PER_WH, clock=clock)
     assert before == 2**32 - 1
     assert 80 < after < 120  # an hour of an idle server
 
@@ -277,4 +280,22 @@ def test_taken_port_is_refused():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="in use"):
-            asyncio.run(Agent(rack(1)).open(port=other.getsockname()[1]))
+            asyncio.run(Agent().open(port=other.getsockname()[1]))
+
+
+def test_community_says_which_pdu_answers():
+    async def session() -> list[str]:
+        agent = Agent()
+        for name in ("lyon", "nancy"):
+            agent.add(Device(rack(1), name=name, clock=Clock()), community=f"of {name}", context=name)
+        port = await agent.open()
+        names = []
+        for community in ("of nancy", "of lyon"):
+            client = Client(Asker(community), port, timeout=5)
+            _, _, [(_, name)] = await client.get((*SYSTEM, 5, 0))
+            names.append(str(name))
+            client.engine.close_dispatcher()
+        agent.close()
+        return names
+
+    assert asyncio.run(session()) == ["nancy", "lyon"]
