@@ -1,18 +1,31 @@
-"""The command kwapi-simulator: a PDU on a UDP port, for demonstrations and tests without any hardware."""
+"""The command kwapi-simulator: wattmeters that answer on ports of this machine, for trying a site before it exists.
+
+kwapi-simulator                                     a PDU on UDP port 16161
+kwapi-simulator FARM.toml --write-config FILE       a farm, and the drivers.conf that reads it
+kwapi-simulator ctl SOCKET fault lyon.pdu1 silent --for 20
+"""
 
 import asyncio
 import ipaddress
+import json
+import resource
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from kwapi import service
-from kwapi.simulator.device import Device, elapsed
-from kwapi.simulator.load import MICROJOULES_PER_WH, rack
-from kwapi.simulator.snmp_pdu import Agent
+from kwapi.errors import ConfigError
+from kwapi.simulator.control import Control, ask
+from kwapi.simulator.description import FAULTS, Plan, read_description
+from kwapi.simulator.farm import Farm
+from kwapi.simulator.load import MICROJOULES_PER_WH
+from kwapi.simulator.sections import write_sections
 
-CATCH_UP = 60  # seconds
+TICK = 0.1  # seconds between two looks at what is due
+CATCH_UP = 60.0  # seconds
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -26,13 +39,24 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
-def parse(arguments: Sequence[str] | None) -> Namespace:
+def parse(arguments: Sequence[str]) -> Namespace:
     """Return the options; argparse ends the process when they are wrong."""
-    parser = ArgumentParser("kwapi-simulator", description="Simulate a PDU that answers SNMP.")
+    parser = ArgumentParser(
+        "kwapi-simulator",
+        description="Simulate a farm of wattmeters, or without a description of one a PDU that answers SNMP.",
+        epilog="kwapi-simulator ctl --help: switch the faults of a farm that runs",
+    )
     add = parser.add_argument
+    add(
+        "farm", type=Path, nargs="?", metavar="FARM.toml", help="description of a farm, see kwapi.simulator.description"
+    )
+    add("--write-config", type=Path, metavar="FILE", help="write the drivers.conf that reads it")
+    add("--control", type=Path, metavar="SOCKET", help="make a control socket")
     add("--address", type=ipaddress.IPv4Address, default="127.0.0.1", help="where it listens (default %(default)s)")
-    add("--port", type=whole(0, 65535), default=16161, help="UDP port, 0 for any free one (default %(default)s)")
     add("--any-address", action="store_true", help="listen on an address that other machines reach")
+    pdu = parser.add_argument_group("the PDU, where there is no farm")
+    add = pdu.add_argument
+    add("--port", type=whole(0, 65535), default=16161, help="UDP port, 0 for any free one (default %(default)s)")
     add("--outlets", type=whole(1, 1000), default=12, help="number of outlets (default %(default)s)")
     add("--seed", type=int, default=0, help="another number makes other servers (default %(default)s)")
     add("--register", type=whole(0, 2**32 - 1), default=0, metavar="WH", help="first energy reading of each outlet")
@@ -43,35 +67,126 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     return options
 
 
-async def serve(options: Namespace) -> int:
+def parse_control(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """Return the socket and the command for it; argparse ends the process when they are wrong."""
+    parser = ArgumentParser("kwapi-simulator ctl", description="Command a farm by its control socket.")
+    parser.add_argument("socket", type=Path, metavar="SOCKET")
+    does = parser.add_subparsers(dest="do", required=True)
+    does.add_parser("list", help="the wattmeters and their faults")
+    does.add_parser("energy", help="true energy and registers, in microjoules")
+    does.add_parser("pause", help="let nothing be drawn")
+    does.add_parser("run", help="let everything be drawn again")
+    heal = does.add_parser("heal", help="end the faults of a wattmeter, or of all")
+    heal.add_argument("wattmeter", nargs="?")
+    fault = does.add_parser("fault", help="let a wattmeter misbehave")
+    fault.add_argument("wattmeter")
+    fault.add_argument("kind", choices=FAULTS)
+    fault.add_argument("--for", type=float, metavar="SECONDS", help="how long; until it is healed without")
+    fault.add_argument("--seconds", type=float, help="how late (slow), or by how much the clock is off (clock-step)")
+    command = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    return command.pop("socket"), command
+
+
+def control(arguments: Sequence[str]) -> int:
+    """Send a command to a farm, print its answer and return the exit code."""
+    path, command = parse_control(arguments)
+    try:
+        answer = ask(path, command)
+    except OSError as error:
+        print(f"kwapi-simulator: {path}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    if "error" in answer:
+        print(f"kwapi-simulator: {answer['error']}", file=sys.stderr)
+        return 1
+    print(json.dumps(answer, indent=1))
+    return 0
+
+
+def plans_of(options: Namespace) -> list[Plan]:
+    """Return the wattmeters that the options ask for."""
+    if options.farm:
+        return read_description(options.farm)
+    return [
+        Plan(
+            name="simulated-pdu",
+            kind="snmp",
+            outlets=options.outlets,
+            seed=options.seed,
+            port=options.port,
+            start=options.register * MICROJOULES_PER_WH,
+            secret=options.community,
+        )
+    ]
+
+
+def greeting(options: Namespace, farm: Farm) -> str:
+    """Return the line that says that everything answers."""
+    wattmeters = farm.wattmeters.values()
+    if options.farm:
+        return f"{len(wattmeters)} wattmeters answer on {options.address}"
+    (pdu,) = wattmeters
+    where = f"{options.address}:{pdu.port}"
+    return f"PDU with {options.outlets} outlets answers SNMP on {where}, community {options.community}"
+
+
+async def serve(options: Namespace, plans: Sequence[Plan]) -> int:
     """Answer until SIGTERM or SIGINT, and return the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for ending in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ending, stop.set)
-    start = options.register * MICROJOULES_PER_WH
-    pdu = Device(rack(options.outlets, options.seed), start=start, clock=elapsed())
-    agent = Agent()
-    agent.add(pdu, options.community)
+    farm = Farm(plans)
     try:
-        port = await agent.open(str(options.address), options.port)
+        await farm.open(str(options.address))
+        return await serve_farm(options, farm, stop)
     except OSError as error:
-        print(f"kwapi-simulator: {options.address}:{options.port}: {error.strerror}", file=sys.stderr)
-        return 1
-    print(
-        f"PDU with {options.outlets} outlets answers SNMP on {options.address}:{port}, community {options.community}",
-        flush=True,
-    )
-    service.notify("READY=1")
-    while not stop.is_set():
-        pdu.advance()
-        try:
-            await asyncio.wait_for(stop.wait(), CATCH_UP)
-        except TimeoutError:
-            continue
-    agent.close()
+        print(f"kwapi-simulator: {error.filename}: {error.strerror}", file=sys.stderr)
+        return service.EXIT_FAILED
+    finally:
+        await farm.close()
+
+
+async def serve_farm(options: Namespace, farm: Farm, stop: asyncio.Event) -> int:
+    """Let a farm that answers be controlled until the end."""
+    if options.write_config:
+        write_sections(options.write_config, farm.wattmeters.values(), str(options.address))
+    socket = Control(farm, options.control) if options.control else None
+    if socket:
+        await socket.open()
+    try:
+        print(greeting(options, farm), flush=True)
+        service.notify("READY=1")
+        await do_what_is_due(farm, stop)
+    finally:
+        if socket:
+            socket.close()
     return 0
 
 
+async def do_what_is_due(farm: Farm, stop: asyncio.Event) -> None:
+    """Switch the faults of the schedule until the end."""
+    loop = asyncio.get_running_loop()
+    catch_up_at = loop.time() + CATCH_UP
+    while not stop.is_set():
+        farm.do_what_is_due()
+        if loop.time() >= catch_up_at:
+            farm.catch_up()
+            catch_up_at += CATCH_UP
+        try:
+            await asyncio.wait_for(stop.wait(), TICK)
+        except TimeoutError:
+            continue
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    return asyncio.run(serve(parse(arguments)))
+    """Run the command and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] == "ctl":
+        return control(arguments[1:])
+    options = parse(arguments)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each wattmeter takes several
+    try:
+        return asyncio.run(serve(options, plans_of(options)))
+    except ConfigError as error:
+        return service.refuse(error)

@@ -1,5 +1,6 @@
 """The command as a process."""
 
+import json
 import re
 import signal
 import socket
@@ -10,6 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
+from kwapi.config import Reader
+from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import DeviceError
 
 DEADLINE = 20  # seconds, after which a process that hangs is killed so that its test fails
 GET_DESCRIPTION = (  # SNMPv2c, community "public", GET 1.3.6.1.2.1.1.1.0
@@ -96,3 +101,68 @@ def test_number_out_of_range_is_explained(arguments):
     code, complaint = refusal(*arguments)
     assert code == 2
     assert f"'{arguments[1]}' is not a whole number from " in complaint
+
+
+FARM = """
+[[wattmeter]]
+name = "rack.pdu"
+kind = "snmp"
+count = 2
+outlets = 2
+
+[[wattmeter]]
+name = "plug"
+kind = "http"
+"""
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """Return the exit code, the output and the complaint of a command that ends by itself."""
+    with simulator(*arguments) as process:
+        output, complaint = process.communicate()
+    return process.returncode, output, complaint
+
+
+def test_farm_is_read_and_commanded(tmp_path):
+    description, conf, socket_path = (tmp_path / name for name in ("farm.toml", "drivers.conf", "control"))
+    description.write_text(FARM)
+    with simulator(str(description), "--write-config", str(conf), "--control", str(socket_path)) as process:
+        assert process.stdout.readline() == "3 wattmeters answer on 127.0.0.1\n"
+        reader = Reader("drivers", [conf], environ={})
+        wattmeters = {wattmeter.name: wattmeter for wattmeter in read_wattmeters(reader)}
+        reader.finish()
+        driver = wattmeters["plug"].new_driver(None)
+        driver.open()
+        (measurement,) = driver.read()
+        assert measurement.watts > 0
+        assert command("ctl", str(socket_path), "fault", "plug", "refused", "--for", "60") == (
+            0,
+            '{\n "ok": true\n}\n',
+            "",
+        )
+        with pytest.raises(DeviceError, match="refused"):
+            driver.read()
+        driver.close()
+        listed = json.loads(command("ctl", str(socket_path), "list")[1])
+        assert {each["wattmeter"]: each["faults"] for each in listed["wattmeters"]} == {
+            "rack.pdu1": [],
+            "rack.pdu2": [],
+            "plug": ["refused"],
+        }
+        code, output, complaint = command("ctl", str(socket_path), "fault", "plug", "slow")
+        assert (code, output, complaint) == (1, "", "kwapi-simulator: slow needs seconds\n")
+        process.terminate()
+        output, complaint = process.communicate()
+    assert (process.returncode, output, complaint) == (0, "", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drivers.conf", "farm.toml"]
+
+
+def test_farm_that_is_wrong_is_refused(tmp_path):
+    (tmp_path / "farm.toml").write_text('[[wattmeter]]\nname = "plug"\n')
+    code, _, complaint = command(str(tmp_path / "farm.toml"))
+    assert (code, complaint) == (2, f"{tmp_path}/farm.toml: wattmeter 1: lacks kind\n")
+
+
+def test_farm_that_is_not_there_is_told(tmp_path):
+    path = tmp_path / "control"
+    assert command("ctl", str(path), "list") == (1, "", f"kwapi-simulator: {path}: No such file or directory\n")
