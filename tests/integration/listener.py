@@ -1,6 +1,7 @@
 """A subscriber in a thread of its own, which keeps all that it hears."""
 
 import threading
+from collections.abc import Callable
 
 from kwapi.bus import Subscriber
 from kwapi.health import Health
@@ -8,12 +9,20 @@ from kwapi.measurement import Message
 
 
 class Listener:
-    def __init__(self, subscriber: Subscriber) -> None:
+    """Keeps every message and every health message, unless there is another place for them."""
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        *,
+        add: Callable[[Message], None] | None = None,
+        add_health: Callable[[Health], None] | None = None,
+    ) -> None:
         self.messages: list[Message] = []
         self.healths: list[Health] = []
         self.gate = subscriber.gate
         self._stop = threading.Event()
-        arguments = (self._stop, self.messages.append, self.healths.append)
+        arguments = (self._stop, add or self.messages.append, add_health or self.healths.append)
         self._thread = threading.Thread(target=subscriber.run, args=arguments, daemon=True)
 
     def __enter__(self) -> "Listener":

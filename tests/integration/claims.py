@@ -1,0 +1,62 @@
+"""What must hold after a run of misbehaving.py."""
+
+from tests.integration.misbehaving import MICROJOULES_PER_KWH, RESETS, Result
+
+COUNT_KWH = 0.001  # what the coarsest register of the farm counts in
+SLOW_INTERVAL = 2.0  # seconds between two readings of a PDU's registers
+SLACK = 1.0  # seconds
+
+
+def healthy_wattmeters_miss_no_poll(result: Result) -> None:
+    """Every beat of every good wattmeter was polled and published."""
+    for name in result.wattmeters("good"):
+        heard = result.watch.heard[name]
+        assert heard.health is not None
+        health = heard.health
+        assert (health.state, health.failures, health.restarts) == ("up", 0, 0), health
+        assert health.missed == heard.missed_before, health
+        beats = (result.ended - result.started) / result.interval
+        came = sum(result.started <= moment <= result.ended for moment in heard.at)
+        assert came >= int(beats) - 1, f"{name}: {came} messages in {beats:.1f} beats"
+
+
+def numbers_have_no_hole(result: Result) -> None:
+    """Nothing that was published was lost."""
+    assert (result.watch.listener.gate.lost, dict(result.watch.listener.gate.rejected)) == (0, {})
+    for name, heard in result.watch.heard.items():
+        seqs = [seq for _, seq in heard.seqs]
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), name
+
+
+def energy_is_true(result: Result) -> None:
+    """Each register counted what was drawn, to the count; a reset may cost what was drawn since the last reading.
+
+    Energy before a reset that no reading of the register saw is integrated from watts, so the error is that of the
+    sampling: the most that was drawn, for as long as the registers were not read.
+    """
+    reset = {episode.wattmeter for episode in result.episodes if episode.kind in RESETS}
+    for probe, after in result.after.items():
+        true = (after["true"] - result.before[probe]["true"]) / MICROJOULES_PER_KWH
+        counted = result.counted[probe]
+        if after["wattmeter"] not in reset:
+            assert abs(counted - true) < COUNT_KWH, f"{probe}: {counted} kWh counted, {true} drawn"
+            continue
+        assert counted - true < COUNT_KWH + unread_kwh(result, after["wattmeter"], true), probe
+        assert true - counted < COUNT_KWH + unread_kwh(result, after["wattmeter"], true), probe
+
+
+def unread_kwh(result: Result, wattmeter: str, true: float) -> float:
+    """Return the energy that resets may hide: four times the mean power, while the register was not read."""
+    spans = [
+        episode.end - episode.begin + 2 * SLOW_INTERVAL + 2 * result.interval
+        for episode in result.episodes
+        if episode.wattmeter == wattmeter and episode.kind in RESETS
+    ]
+    return 4 * true * min(sum(spans) / (result.ended - result.started), 1.0)
+
+
+def nothing_is_left_over(result: Result) -> None:
+    """After all faults the daemon has the threads and descriptors it had before."""
+    (threads, descriptors, _), (threads_after, descriptors_after, _) = result.resources
+    assert threads_after <= threads + 2
+    assert descriptors_after <= descriptors + 5
