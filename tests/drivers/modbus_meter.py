@@ -92,6 +92,11 @@ class Server:
         """Close every connection, as a gateway does that restarts."""
         self._in_loop(self.abort)
 
+    def drop_soon(self):
+        """Close every connection after what is being sent; for mangle()."""
+        for connection in list(self._server.active_connections.values()):
+            self._loop.call_soon(connection.transport.close)
+
     def repeat(self):
         """Send the last frame again, as a gateway does that asked its line twice."""
 

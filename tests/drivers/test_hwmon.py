@@ -149,6 +149,15 @@ def test_one_sensor_without_a_value_does_not_silence_the_others(machine):
         meter.read()
 
 
+def test_an_energy_register_that_was_reset_is_told_as_it_is(tmp_path):
+    chip = add_chip(tmp_path, "hwmon0", "chip", energy1_input=3_600_000_000_000)
+    meter = driver(tmp_path, "a")
+    meter.open()
+    assert meter.read() == [Measurement("a", kwh=1)]
+    (chip / "energy1_input").write_text("0\n")
+    assert meter.read() == [Measurement("a", kwh=0)]
+
+
 def test_a_chip_whose_driver_was_loaded_again_is_found_again(machine):
     meter = driver(machine, "all@power_meter/power1", "gpu@amdgpu/PPT")
     meter.open()

@@ -126,6 +126,21 @@ def test_a_gpu_that_tells_nothing_is_left_out():
         read_once(Library(GTX), "a")
 
 
+def test_a_driver_that_was_loaded_again_counts_energy_anew():
+    gpu = Gpu("GPU-1", "N/A", "00000000:06:00.0", 50_000, 7_200_000_000)
+    meter = driver(Library(gpu), "a")
+    meter.open()
+    assert meter.read() == [Measurement("a", watts=50, kwh=2)]
+    gpu.power = gpu.energy = pynvml.NVMLError_Uninitialized
+    with pytest.raises(DeviceError, match="a: Uninitialized"):
+        meter.read()
+    meter.close()
+    gpu.power, gpu.energy = 40_000, 0
+    meter.open()
+    assert meter.read() == [Measurement("a", watts=40, kwh=0)]
+    meter.close()
+
+
 def test_a_lost_gpu_does_not_silence_the_others():
     lost = Gpu("GPU-1", "N/A", "00000000:06:00.0", LOST, LOST)
     assert [each.probe for each in read_once(Library(lost, A100), "a", "b")] == ["b"]

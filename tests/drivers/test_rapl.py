@@ -163,6 +163,31 @@ def test_what_is_no_number_is_the_devices_failure(server):
         meter.read()
 
 
+def test_a_counter_that_vanishes_and_comes_back(server):
+    meter = driver(server, "a", "ram@package-0/dram")
+    meter.open()
+    memory = server / "intel-rapl:0:1"
+    memory.rename(server / "away")
+    with pytest.raises(OSError, match="No such file"):
+        meter.read()
+    with pytest.raises(DeviceError, match="0 zones are called 'package-0/dram'"):
+        meter.open()
+    (server / "away").rename(memory)
+    meter.open()
+    assert [each.probe for each in meter.read()] == ["a", "ram"]
+
+
+def test_a_counter_that_was_reset_gives_no_power(server):
+    add_zone(server, "intel-rapl:0", "package-0", energy_uj=200 * 10**9)
+    clock = Clock()
+    meter = driver(server, "a", clock=clock)
+    meter.open()
+    meter.read()
+    clock.now += 1
+    add_zone(server, "intel-rapl:0", "package-0")
+    assert meter.read() == [Measurement("a", kwh=0, kwh_wrap=RANGE / KWH)]
+
+
 def test_a_machine_without_counters_is_a_failure(tmp_path):
     with pytest.raises(DeviceError, match="no package is left for 'a'; zones in .*: none"):
         driver(tmp_path, "a").open()

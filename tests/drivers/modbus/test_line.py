@@ -104,6 +104,32 @@ def test_a_connection_that_is_closed_instead_of_an_answer():
             driver.read()
 
 
+def test_a_connection_that_is_cut_in_the_middle_of_an_answer():
+    def cut(frame):
+        server.drop_soon()
+        return frame[:20]
+
+    with TcpServer(sdm120()) as server, opened(host="127.0.0.1", port=server.port) as driver:
+        whole, server.mangle = server.mangle, cut
+        with pytest.raises(DeviceError, match="input registers 0 to 75: the connection was closed"):
+            driver.read()
+        server.mangle = whole
+        assert driver.read() == [VALUES, EXPORTED]
+
+
+def test_a_slow_meter_is_read_if_it_answers_in_time_and_its_late_answers_are_lost():
+    meter = sdm120()
+    with over_tcp(meter, timeout=0.1) as (driver, _):
+        meter.delay = 0.05
+        assert driver.read() == [VALUES, EXPORTED]
+        meter.delay = 0.15
+        with pytest.raises(DeviceError, match="no usable answer within 0.1 s"):
+            driver.read()
+        meter.delay = 0.0
+        meter.registers |= floats({12: 201.0})
+        assert driver.read()[0].watts == 201.0
+
+
 def test_a_server_that_accepts_and_is_silent_costs_two_timeouts():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with opened(host="127.0.0.1", port=silent.getsockname()[1], timeout=0.05) as driver:

@@ -9,7 +9,7 @@ from kwapi.drivers.nut import client
 from kwapi.drivers.nut.client import Target, parse_items, quote
 from kwapi.errors import CredentialsRefused, DeviceError
 from tests.drivers.certificates import make_certificate
-from tests.drivers.nut.upsd import BEGIN, RESET, WHOLE, Upsd, make, read
+from tests.drivers.nut.upsd import BEGIN, RESET, WHOLE, Cut, Upsd, make, read
 
 
 def test_quotes_and_backslashes_travel_both_ways():
@@ -35,6 +35,7 @@ def test_a_malformed_line_is_an_error(line):
         (BEGIN, "LIST VAR rack: no whole answer within 0.1 s"),
         (BEGIN + b'VAR rack ups.realpower "1', "no whole answer"),
         (b"", "LIST VAR rack: the server closed the connection"),
+        (Cut(BEGIN + b'VAR rack ups.realpower "5'), "LIST VAR rack: the server closed the connection"),
         (RESET, "LIST VAR rack: .*reset"),
         (b"ERR DATA-STALE\n", "LIST VAR rack: DATA-STALE"),
         (b"ERR DRIVER-NOT-CONNECTED\n", "DRIVER-NOT-CONNECTED"),

@@ -4,7 +4,7 @@ import pytest
 
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
-from tests.drivers.nut.upsd import WHOLE, Upsd, make, read
+from tests.drivers.nut.upsd import RACK, WHOLE, Upsd, make, read
 
 
 def test_names_are_the_whole_device_and_its_outlets_and_an_empty_one_skips_one():
@@ -93,3 +93,13 @@ def test_mistakes_of_a_section_are_told(options, problem):
         assert found == []
     else:
         assert any(name == problem[0] and text.startswith(problem[1]) for name, text in found), found
+
+
+def test_an_energy_register_that_was_reset_is_told_as_it_is():
+    with Upsd(RACK | {"experimental.output.energy": "504299"}) as server:
+        driver = make(server.port, ups="rack")
+        driver.open()
+        assert driver.read()[0].kwh == 504.299
+        server.variables["experimental.output.energy"] = "0"
+        assert driver.read()[0].kwh == 0.0
+        driver.close()

@@ -11,6 +11,12 @@ from kwapi.measurement import Measurement
 
 BEGIN = b"BEGIN LIST VAR rack\n"
 RESET = b"reset"
+
+
+class Cut(bytes):
+    """An answer after which the server closes the connection."""
+
+
 DEFAULTS = {option.dest: option.default for option in Nut.options} | {"interval": 1.0, "timeout": 0.5}
 RACK = {
     "device.type": "ups",
@@ -80,6 +86,9 @@ class Upsd(threading.Thread):
                 return
             if answer:
                 connection.sendall(answer)
+            if isinstance(answer, Cut):
+                connection.close()
+                return
             if request == "STARTTLS" and self.certificate:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(self.certificate)
