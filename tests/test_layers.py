@@ -15,7 +15,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.service",),
     ("kwapi.drivers.base",),
     ("kwapi.drivers",),
-    ("kwapi.drivers.profiles", "kwapi.drivers.units"),
+    ("kwapi.drivers.places", "kwapi.drivers.profiles", "kwapi.drivers.units"),
     ("kwapi.drivers.serial_line",),
     ("kwapi.drivers.modbus.clients",),
     ("kwapi.drivers.snmp.client",),

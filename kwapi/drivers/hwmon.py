@@ -14,13 +14,14 @@ Source: Linux, Documentation/hwmon/sysfs-interface.rst, acpi_power_meter.rst, pm
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
+from kwapi.drivers.places import choose, probes_of
 from kwapi.energy import JOULES_PER_KWH, MAX_WATTS
 from kwapi.errors import DeviceError
 from kwapi.measurement import LEVELS, Measurement
@@ -133,27 +134,6 @@ def find_sensors_of_chip(directory: Path) -> list[Sensor]:
     ]
 
 
-def choose_sensors(names: Sequence[str], sensors: Sequence[Sensor]) -> dict[str, Sensor]:
-    """Return the sensor of each probe; raise LookupError for a name that does not mean one of its own."""
-    in_order = iter(sensors)
-    chosen: dict[str, Sensor] = {}
-    for name in names:
-        probe, at, place = name.partition("@")
-        if at:
-            matches = [sensor for sensor in sensors if sensor.is_called(place)]
-        else:
-            matches = [sensor] if (sensor := next(in_order, None)) else []
-        if len(matches) != 1:
-            raise LookupError(
-                f"{len(matches)} sensors are called {place!r}" if at else f"no sensor is left for {name!r}"
-            )
-        if matches[0] in chosen.values():
-            raise LookupError(f"{name!r} is {matches[0].name} a second time, and would be counted twice")
-        if probe:
-            chosen[probe] = matches[0]
-    return chosen
-
-
 class Hwmon(Driver):
     options = (
         cfg.StrOpt("root", default="/sys/class/hwmon", help="Directory of the chips."),
@@ -172,13 +152,13 @@ class Hwmon(Driver):
 
     def probe_names(self) -> list[str]:
         """Return the ids of the probes, in order: names without sensors, and without the places that are skipped."""
-        return [probe for name in self.probes if (probe := name.partition("@")[0])]
+        return probes_of(self.probes)
 
     def open(self) -> None:
         """Find the sensors that the names mean."""
         sensors = find_sensors(Path(self.root))
         try:
-            self._sensors = choose_sensors(self.probes, sensors)
+            self._sensors = choose(self.probes, sensors, sensors)
         except LookupError as error:
             there = ", ".join(f"{sensor.name} {sensor.label}".strip() for sensor in sensors) or "none"
             raise DeviceError(f"{error}; sensors in {self.root}: {there}") from error

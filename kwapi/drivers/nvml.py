@@ -18,6 +18,7 @@ from typing import Any
 import pynvml
 
 from kwapi.drivers.base import Driver
+from kwapi.drivers.places import probes_of
 from kwapi.energy import JOULES_PER_KWH
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
@@ -43,7 +44,7 @@ class Nvml(Driver):
 
     def probe_names(self) -> list[str]:
         """Return the ids of the probes, in order: names without GPUs, and without the places that are skipped."""
-        return [probe for name in self.probes if (probe := name.partition("@")[0])]
+        return probes_of(self.probes)
 
     def open(self) -> None:
         """Load the library and find the GPUs that the names mean."""

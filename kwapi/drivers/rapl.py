@@ -24,6 +24,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
+from kwapi.drivers.places import choose, probes_of
 from kwapi.energy import JOULES_PER_KWH
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
@@ -49,6 +50,10 @@ class Zone:
     def kind(self) -> str:
         """The name without that of the package around it."""
         return self.name.rpartition("/")[2]
+
+    def is_called(self, place: str) -> bool:
+        """Return whether a name of the configuration means this zone."""
+        return place in (self.name, self.kind)
 
     @property
     def is_board(self) -> bool:
@@ -90,24 +95,8 @@ def find_zones(root: Path) -> list[Zone]:
 
 
 def choose_zones(names: Sequence[str], zones: Sequence[Zone]) -> dict[str, Zone]:
-    """Return the zone of each probe; raise LookupError for a name that does not mean one of its own."""
-    packages = (zone for zone in zones if "/" not in zone.name and not zone.is_board)
-    chosen: dict[str, Zone] = {}
-    for name in names:
-        probe, at, place = name.partition("@")
-        if at:
-            matches = [zone for zone in zones if place in (zone.name, zone.kind)]
-        else:
-            matches = [zone] if (zone := next(packages, None)) else []
-        if len(matches) != 1:
-            raise LookupError(
-                f"{len(matches)} zones are called {place!r}" if at else f"no package is left for {name!r}"
-            )
-        if matches[0] in chosen.values():
-            raise LookupError(f"{name!r} is {matches[0].name} a second time, and would be counted twice")
-        if probe:
-            chosen[probe] = matches[0]
-    return chosen
+    """Return the zone of each probe; raise LookupError for a name without one."""
+    return choose(names, zones, (zone for zone in zones if "/" not in zone.name and not zone.is_board))
 
 
 def levels_of(chosen: Mapping[str, Zone]) -> dict[str, str]:
@@ -150,7 +139,7 @@ class Rapl(Driver):
 
     def probe_names(self) -> list[str]:
         """Return the ids of the probes, in order: names without zones, and without the places that are skipped."""
-        return [probe for name in self.probes if (probe := name.partition("@")[0])]
+        return probes_of(self.probes)
 
     def open(self) -> None:
         """Find the zones that the names mean."""

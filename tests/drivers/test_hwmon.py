@@ -87,9 +87,9 @@ def test_what_a_power_supply_gives_out_is_not_added_to_what_it_takes_in(machine)
 @pytest.mark.parametrize(
     "names, problem",
     [
-        (("a@amdgpu/power1",), "2 sensors are called 'amdgpu/power1'"),
-        (("a@power_meter/power2",), "0 sensors are called .*; sensors in .*: amdgpu-0000:03:00.0/power1, .* PPT"),
-        (tuple("abcdefg"), "no sensor is left for 'g'"),
+        (("a@amdgpu/power1",), "2 are called 'amdgpu/power1'"),
+        (("a@power_meter/power2",), "0 are called .*; sensors in .*: amdgpu-0000:03:00.0/power1, .* PPT"),
+        (tuple("abcdefg"), "none is left for 'g'"),
         (("a", "b@amdgpu-0000:03:00.0/power1"), "is amdgpu-0000:03:00.0/power1 a second time"),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_recorded_machine_without_power_sensors_has_none(tmp_path):
     assert len(list(root.iterdir())) == 11
     assert find_sensors(root) == []
     meter = Hwmon("machine", {"root": str(root), "level": "device", "probes": ["a"], "interval": 1.0})
-    with pytest.raises(DeviceError, match="no sensor is left for 'a'; sensors in .*: none"):
+    with pytest.raises(DeviceError, match="none is left for 'a'; sensors in .*: none"):
         meter.open()
 
 

@@ -75,11 +75,11 @@ def test_names_in_order_are_packages_and_others_are_named(server):
 @pytest.mark.parametrize(
     "names, problem",
     [
-        (("a", "b", "c"), "no package is left for 'c'"),
-        (("a@dram",), "2 zones are called 'dram'"),
+        (("a", "b", "c"), "none is left for 'c'"),
+        (("a@dram",), "2 are called 'dram'"),
         (("a", "b@package-0"), "'b@package-0' is package-0 a second time, and would be counted twice"),
         (("a@package-0/dram", "b@package-0/dram"), "'b@package-0/dram' is package-0/dram a second time"),
-        (("a@psys",), "0 zones are called 'psys'; zones in .*: package-0, package-0/core"),
+        (("a@psys",), "0 are called 'psys'; zones in .*: package-0, package-0/core"),
     ],
 )
 def test_a_name_without_one_zone_is_told_with_what_there_is(server, names, problem):
@@ -170,7 +170,7 @@ def test_a_counter_that_vanishes_and_comes_back(server):
     memory.rename(server / "away")
     with pytest.raises(OSError, match="No such file"):
         meter.read()
-    with pytest.raises(DeviceError, match="0 zones are called 'package-0/dram'"):
+    with pytest.raises(DeviceError, match="0 are called 'package-0/dram'"):
         meter.open()
     (server / "away").rename(memory)
     meter.open()
@@ -189,7 +189,7 @@ def test_a_counter_that_was_reset_gives_no_power(server):
 
 
 def test_a_machine_without_counters_is_a_failure(tmp_path):
-    with pytest.raises(DeviceError, match="no package is left for 'a'; zones in .*: none"):
+    with pytest.raises(DeviceError, match="none is left for 'a'; zones in .*: none"):
         driver(tmp_path, "a").open()
     with pytest.raises(OSError, match="No such file"):
         driver(tmp_path / "missing", "a").open()

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from kwapi.drivers.base import Driver
 from kwapi.drivers.nut.client import Target, Upsd
 from kwapi.drivers.nut.variables import PREFIX, SAME_AS_WHOLE, WHOLE, Variables, measure, outlets
+from kwapi.drivers.places import probes_of
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
 
@@ -72,7 +73,7 @@ class Nut(Driver):
 
     def probe_names(self) -> list[str]:
         """Return the ids of the probes, in order, without prefixes and without the places that are skipped."""
-        return [probe for name in self.probes if (probe := name.partition("@")[0])]
+        return probes_of(self.probes)
 
     def open(self) -> None:
         """Connect, and find out which UPS and which of its outlets are meant."""
