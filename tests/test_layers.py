@@ -63,7 +63,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.api.app", "kwapi.plugins.rrd.app"),
     ("kwapi.simulator.load",),
     ("kwapi.simulator.device",),
-    ("kwapi.simulator.relay",),
+    ("kwapi.simulator.relay", "kwapi.simulator.servers"),
     ("kwapi.simulator.description", "kwapi.simulator.http_server"),
     ("kwapi.simulator.http_plug", "kwapi.simulator.modbus_meter", "kwapi.simulator.snmp_pdu"),
     ("kwapi.simulator.farm",),

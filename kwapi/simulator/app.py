@@ -11,6 +11,7 @@ import json
 import resource
 import signal
 import sys
+import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,13 +130,13 @@ def greeting(options: Namespace, farm: Farm) -> str:
     return f"PDU with {options.outlets} outlets answers SNMP on {where}, community {options.community}"
 
 
-async def serve(options: Namespace, plans: Sequence[Plan]) -> int:
+async def serve(options: Namespace, plans: Sequence[Plan], directory: Path) -> int:
     """Answer until SIGTERM or SIGINT, and return the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for ending in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ending, stop.set)
-    farm = Farm(plans)
+    farm = Farm(plans, directory)
     try:
         await farm.open(str(options.address))
         return await serve_farm(options, farm, stop)
@@ -149,7 +150,7 @@ async def serve(options: Namespace, plans: Sequence[Plan]) -> int:
 async def serve_farm(options: Namespace, farm: Farm, stop: asyncio.Event) -> int:
     """Let a farm that answers be controlled until the end."""
     if options.write_config:
-        write_sections(options.write_config, farm.wattmeters.values(), str(options.address))
+        write_sections(options.write_config, farm, str(options.address))
     socket = Control(farm, options.control) if options.control else None
     if socket:
         await socket.open()
@@ -187,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each wattmeter takes several
     try:
-        return asyncio.run(serve(options, plans_of(options)))
+        plans = plans_of(options)
+        with tempfile.TemporaryDirectory(prefix="kwapi-simulator-") as directory:
+            return asyncio.run(serve(options, plans, Path(directory)))
     except ConfigError as error:
         return service.refuse(error)

@@ -7,38 +7,36 @@ loopback, and in front of it a relay on the public port.
 import heapq
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from itertools import count
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 from kwapi.errors import ConfigError
 from kwapi.simulator.description import KINDS, REBOOTS, Plan
 from kwapi.simulator.device import Device, Fault, Shown, elapsed
 from kwapi.simulator.load import LOADS, no_power, own_power, rack
 from kwapi.simulator.relay import HERE, LINE_FAULTS, Line, TcpRelay, UdpRelay
-from kwapi.simulator.snmp_pdu import Agent
+from kwapi.simulator.servers import NewServers, Served, Servers
 
 SILENT = Fault("silent")
-SERVERS = {"modbus": "kwapi.simulator.modbus_meter:Meter", "http": "kwapi.simulator.http_plug:Plug"}
+UDP_KINDS = ("snmp", "ipmi")
+SERVERS = {
+    "snmp": "kwapi.simulator.snmp_pdu:Pdus",
+    "modbus": "kwapi.simulator.modbus_meter:meters",
+    "http": "kwapi.simulator.http_plug:plugs",
+}
 
 
-class Server(Protocol):
-    """What answers for one device, on a port of loopback."""
-
-    async def open(self) -> int: ...
-
-    async def close(self) -> None: ...
-
-
-def find_server(kind: str) -> Callable[[Device], Server]:
-    """Return what makes the server of a device of this kind; ConfigError if its library is not there."""
+def find_servers(kind: str) -> NewServers:
+    """Return what makes the servers of this kind; ConfigError if their library is not there."""
     module, _, name = SERVERS[kind].partition(":")
     try:
-        server: Callable[[Device], Server] = getattr(import_module(module), name)
+        servers: NewServers = getattr(import_module(module), name)
     except ImportError as error:
         raise ConfigError(f"kind {kind} needs a library: {error}; pip install 'kwapi[{kind}]'") from error
-    return server
+    return servers
 
 
 class Wattmeter:
@@ -59,7 +57,6 @@ class Wattmeter:
             wall_clock=wall_clock,
         )
         self.line: Line | None = None
-        self.server: Server | None = None
         self.faults: dict[str, Fault] = {}
 
     @property
@@ -122,19 +119,24 @@ class Wattmeter:
 
 
 class Farm:
-    """The wattmeters of some plans, and what is to happen to them. ``clock`` is one that never steps."""
+    """The wattmeters of some plans, and what is to happen to them.
+
+    ``directory`` is for what Kwapi needs to reach them; ``clock`` is one that never steps.
+    """
 
     def __init__(
         self,
         plans: Iterable[Plan],
+        directory: Path,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self.directory = directory
         self._clock = elapsed(clock)
         self.wattmeters = {plan.name: Wattmeter(plan, self._clock, wall_clock) for plan in plans}
         self.is_paused = False
-        self._agent: Agent | None = None
+        self._servers: list[Servers] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         for wattmeter in self.wattmeters.values():
@@ -144,10 +146,9 @@ class Farm:
     async def open(self, address: str = HERE) -> None:
         """Start to answer; OSError, with the port as its ``filename``, if that is taken."""
         try:
-            pdus = [wattmeter for wattmeter in self.wattmeters.values() if wattmeter.plan.kind == "snmp"]
-            agent_port = await self._open_agent(pdus) if pdus else 0
-            for wattmeter in self.wattmeters.values():
-                await self._open(wattmeter, address, agent_port)
+            for kind in SERVERS:
+                if wattmeters := [each for each in self.wattmeters.values() if each.plan.kind == kind]:
+                    await self._open(kind, wattmeters, address)
         except BaseException:
             await self.close()
             raise
@@ -157,10 +158,8 @@ class Farm:
         for wattmeter in self.wattmeters.values():
             if wattmeter.line is not None:
                 wattmeter.line.close()
-            if wattmeter.server is not None:
-                await wattmeter.server.close()
-        if self._agent is not None:
-            self._agent.close()
+        for servers in self._servers:
+            await servers.close()
 
     def fault(self, name: str, fault: Fault, lasts: float | None) -> None:
         """Let a wattmeter misbehave from now on, for so many seconds or until it is healed; KeyError if unknown."""
@@ -212,21 +211,14 @@ class Farm:
 
         return begin
 
-    async def _open_agent(self, pdus: Iterable[Wattmeter]) -> int:
-        self._agent = Agent()
-        for pdu in pdus:
-            self._agent.add(pdu.device, community=pdu.secret, context=pdu.name)
-        return await self._agent.open()
-
-    async def _open(self, wattmeter: Wattmeter, address: str, agent_port: int) -> None:
-        relay: UdpRelay | TcpRelay
-        if wattmeter.plan.kind == "snmp":
-            relay, port = UdpRelay(), agent_port
-        else:
-            wattmeter.server = find_server(wattmeter.plan.kind)(wattmeter.device)
-            relay, port = TcpRelay(), await wattmeter.server.open()
-        wattmeter.line = relay
-        try:
-            wattmeter.port = relay.open(port, address, wattmeter.plan.port)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, f"{address}:{wattmeter.plan.port}") from error
+    async def _open(self, kind: str, wattmeters: Sequence[Wattmeter], address: str) -> None:
+        served = [Served(wattmeter.device, wattmeter.secret) for wattmeter in wattmeters]
+        servers = find_servers(kind)(served, self.directory)
+        self._servers.append(servers)
+        for wattmeter, port in zip(wattmeters, await servers.open(), strict=True):
+            relay = UdpRelay() if kind in UDP_KINDS else TcpRelay()
+            wattmeter.line = relay
+            try:
+                wattmeter.port = relay.open(port, address, wattmeter.plan.port)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, f"{address}:{wattmeter.plan.port}") from error

@@ -6,10 +6,13 @@ three decimals; in ``sys`` the device's own time and for how long it has been up
 Source: Shelly Gen2 API, Shelly.GetStatus, Switch, Sys.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from kwapi.simulator.device import Device, Shown
 from kwapi.simulator.http_server import HttpServer, Request, Response
+from kwapi.simulator.servers import Group, Served
 
 PAGE = "/rpc/Shelly.GetStatus"
 MICROJOULES_PER_MWH = 3_600_000
@@ -51,3 +54,8 @@ class Plug(HttpServer):
             return Response({"code": 404, "message": f"No handler for {request.path}"}, 404)
         self._device.advance()
         return Response(status(self._device))
+
+
+def plugs(served: Sequence[Served], directory: Path) -> Group:
+    """Return what answers for several plugs."""
+    return Group(Plug(each.device) for each in served)

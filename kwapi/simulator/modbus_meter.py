@@ -9,6 +9,8 @@ Source: see kwapi/drivers/profiles/modbus/schneider.toml.
 
 import math
 import struct
+from collections.abc import Sequence
+from pathlib import Path
 
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
@@ -16,6 +18,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from kwapi.simulator.device import Device, Shown
 from kwapi.simulator.load import MICROJOULES_PER_WH
+from kwapi.simulator.servers import Group, Served
 
 HERE = "127.0.0.1"
 UNIT = 1
@@ -93,3 +96,8 @@ class Meter:
             values = struct.unpack(f">{len(content) // 2}H", content)
             words[address - first : address - first + len(values)] = values
         return None
+
+
+def meters(served: Sequence[Served], directory: Path) -> Group:
+    """Return what answers for several meters."""
+    return Group(Meter(each.device) for each in served)

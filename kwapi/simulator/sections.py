@@ -2,32 +2,33 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from kwapi.simulator.farm import Wattmeter
+from kwapi.simulator.farm import Farm, Wattmeter
 from kwapi.simulator.load import MICROJOULES_PER_WH
 
-PROFILES = "profiles"  # directory beside drivers.conf
+PROFILES = "profiles"
 
 
-def write_sections(path: Path, wattmeters: Iterable[Wattmeter], host: str) -> None:
-    """Write a drivers.conf for its owner alone, and profiles beside it."""
-    folder = path.absolute().parent / PROFILES
-    wattmeters = list(wattmeters)
+def write_sections(path: Path, farm: Farm, host: str) -> None:
+    """Write a drivers.conf for its owner alone, and profiles into the farm's directory."""
+    directory = farm.directory.absolute()
+    folder = directory / PROFILES
+    wattmeters = list(farm.wattmeters.values())
     wraps = sorted({wattmeter.plan.wrap for wattmeter in wattmeters if wattmeter.plan.wrap and is_snmp(wattmeter)})
     if wraps:
         (folder / "snmp").mkdir(parents=True, exist_ok=True)
         _replace(folder / "snmp" / "simulated.toml", "\n".join(map(profile, wraps)))
-    _replace(path, "\n".join("\n".join([*section(each, host, folder), ""]) for each in wattmeters))
+    _replace(path, "\n".join("\n".join([*section(each, host, directory), ""]) for each in wattmeters))
 
 
 def is_snmp(wattmeter: Wattmeter) -> bool:
     return wattmeter.plan.kind == "snmp"
 
 
-def section(wattmeter: Wattmeter, host: str, profiles: Path) -> Iterator[str]:
-    """Yield the lines of a wattmeter's section."""
+def section(wattmeter: Wattmeter, host: str, directory: Path) -> Iterator[str]:
+    """Yield the lines of a wattmeter's section, given the farm's directory."""
     plan = wattmeter.plan
     yield f"[{wattmeter.name}]"
     match plan.kind:
@@ -35,7 +36,7 @@ def section(wattmeter: Wattmeter, host: str, profiles: Path) -> Iterator[str]:
             yield from ("driver = snmp", f"host = {host}", f"port = {wattmeter.port}")
             yield f"community = {wattmeter.secret}"
             if plan.wrap:
-                yield from (f"profile = {profile_name(plan.wrap)}", f"profile_dir = {profiles}")
+                yield from (f"profile = {profile_name(plan.wrap)}", f"profile_dir = {directory / PROFILES}")
             else:
                 yield "profile = eaton-g3"
         case "modbus":

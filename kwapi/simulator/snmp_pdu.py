@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pysnmp.carrier.asyncio.dgram import udp
@@ -28,6 +29,7 @@ from pysnmp.smi import error as smi_error
 
 from kwapi.simulator.device import Device, Shown
 from kwapi.simulator.load import MICROJOULES_PER_WH
+from kwapi.simulator.servers import Served
 
 Oid = tuple[int, ...]
 Answer = Callable[[], Any]  # gives a value of SNMP as it is now
@@ -218,6 +220,24 @@ class Agent:
         if self._engine is not None:
             self._engine.close_dispatcher()
             self._engine = None
+
+
+class Pdus:
+    """Several PDUs on one port, each with its secret for a community."""
+
+    def __init__(self, served: Sequence[Served], directory: Path) -> None:
+        self._agent = Agent()
+        self._count = len(served)
+        for each in served:
+            self._agent.add(each.device, community=each.secret, context=each.device.name)
+
+    async def open(self) -> list[int]:
+        """Start to answer and return the port of each PDU."""
+        return [await self._agent.open()] * self._count
+
+    async def close(self) -> None:
+        """Answer no more."""
+        self._agent.close()
 
 
 def new_engine() -> Any:

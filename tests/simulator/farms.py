@@ -22,7 +22,7 @@ class Site:
 
     def write(self):
         """Write drivers.conf, and make the drivers."""
-        write_sections(self.path, self.farm.wattmeters.values(), "127.0.0.1")
+        write_sections(self.path, self.farm, "127.0.0.1")
         reader = Reader("drivers", [self.path], environ={})
         wattmeters = read_wattmeters(reader)
         reader.finish()
@@ -62,7 +62,7 @@ def run(conversation, plans, directory):
 
     async def session():
         clock = Clock(0.0)
-        site = Site(Farm(plans, clock=clock, wall_clock=lambda: 1_800_000_000 + clock.now), clock, directory)
+        site = Site(Farm(plans, directory, clock=clock, wall_clock=lambda: 1_800_000_000 + clock.now), clock, directory)
         try:
             await site.farm.open()
             site.write()

@@ -12,8 +12,8 @@ from tests.clock import Clock
 
 
 @pytest.fixture
-def farm():
-    return Farm([Plan("plug", "http"), Plan("strip", "http", outlets=2)], clock=Clock(0.0))
+def farm(tmp_path):
+    return Farm([Plan("plug", "http"), Plan("strip", "http", outlets=2)], tmp_path, clock=Clock(0.0))
 
 
 @pytest.mark.parametrize(
