@@ -18,14 +18,13 @@ from kwapi.drivers.base import Driver
 from kwapi.drivers.ipmi.client import Client, Target, to_key
 from kwapi.drivers.ipmi.records import (
     DCMI,
-    NO_TIMESTAMPS,
-    PowerReading,
     Sensor,
     choose_sensors,
     parse_power_reading,
     parse_sensor_reading,
 )
 from kwapi.drivers.ipmi.repository import Repository
+from kwapi.drivers.repetition import Repetition
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 
@@ -143,7 +142,8 @@ class Ipmi(Driver):
         if code:
             raise DeviceError(f"{self._target} answered Get Power Reading with code {code:#04x}")
         reading = parse_power_reading(answer)
-        return reading.watts if reading.is_measured and not self._repetition.is_repeated(reading) else None
+        repeated = self._repetition.is_repeated(reading.taken, reading.watts)
+        return reading.watts if reading.is_measured and not repeated else None
 
     def _read_sensors(self) -> float | None:
         """Return the sum of the sensors, None as long as one of them has no reading or they are still being listed."""
@@ -199,19 +199,3 @@ class Ipmi(Driver):
                 yield option, "is empty, and a BMC on the network wants one"
             elif len(value.encode()) > limit:
                 yield option, f"is longer than {limit} bytes, which is all that IPMI takes"
-
-
-class Repetition:
-    """Knows a reading that a BMC repeats, by its timestamp; not where that stands still while the watts change."""
-
-    def __init__(self) -> None:
-        self._last: PowerReading | None = None
-        self._stands_still = False
-
-    def is_repeated(self, reading: PowerReading) -> bool:
-        """Return whether this reading was there before."""
-        last, self._last = self._last, reading
-        if last is None or reading.timestamp != last.timestamp or reading.timestamp in NO_TIMESTAMPS:
-            return False
-        self._stands_still = self._stands_still or reading.watts != last.watts
-        return not self._stands_still

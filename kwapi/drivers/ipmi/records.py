@@ -46,6 +46,11 @@ class PowerReading:
         """Whether the watts were measured: OpenBMC sends live watts as inactive, but no watts mean none were."""
         return self.active or self.watts > 0
 
+    @property
+    def taken(self) -> int | None:
+        """The BMC's own time of the reading, None if it has none."""
+        return None if self.timestamp in NO_TIMESTAMPS else self.timestamp
+
 
 @dataclass(frozen=True, slots=True)
 class Sensor:

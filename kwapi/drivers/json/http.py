@@ -16,6 +16,7 @@ from kwapi.drivers.json.channel import MISSING, find_channels, look_up, measure,
 from kwapi.drivers.json.http_client import HttpClient, QueryAuth
 from kwapi.drivers.json.options import GENERIC, LINES, lines_of, profile_problems
 from kwapi.drivers.json.profile import AUTH, JsonProfile
+from kwapi.drivers.network import silence_http, tls_context
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
@@ -54,6 +55,11 @@ class HttpJson(Driver):
     verify: bool
     timeout: float
     level: str
+
+    @classmethod
+    def open_shared(cls) -> None:
+        """Have nothing logged of what is asked."""
+        silence_http()
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""
@@ -101,10 +107,7 @@ class HttpJson(Driver):
     def _tls(self) -> ssl.SSLContext | None:
         if not self.url.startswith("https:"):
             return None
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if not self.verify:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
+        return tls_context(self.ca_file, verify=self.verify)
 
     def _address_problems(self) -> Iterator[tuple[str, str]]:
         try:
@@ -118,3 +121,5 @@ class HttpJson(Driver):
             yield "url", "holds a user or a password; they have options of their own"
         if self.password and not self.user:
             yield "user", "is empty, and there is a password"
+        if self.ca_file and not self.verify:
+            yield "ca_file", "is of no use with verify = false"

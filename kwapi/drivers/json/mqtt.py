@@ -8,7 +8,6 @@ What arrives is passed on at once and only once: read() waits for a message, and
 """
 
 import logging
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from kwapi.drivers.json import profile as profiles
 from kwapi.drivers.json.channel import Channel, Table, is_numbered, measure, parse_document, parse_table
 from kwapi.drivers.json.mqtt_client import MAX_BYTES, PROTOCOLS, Arrived, MqttClient
 from kwapi.drivers.json.options import GENERIC, LINES, lines_of, profile_problems
+from kwapi.drivers.network import tls_context
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.errors import DeviceError
 from kwapi.measurement import QUANTITIES, Measurement
@@ -133,7 +133,7 @@ class Mqtt(Driver):
             version=self.version,
             user=self.user,
             password=self.password,
-            tls=ssl.create_default_context(cafile=self.ca_file) if self.tls else None,
+            tls=tls_context(self.ca_file) if self.tls else None,
             client_id=self.client_id,
             timeout=self.timeout,
             clock=self.monotonic_clock,

@@ -8,9 +8,8 @@ Source: DMTF DSP0266 (Redfish Specification): sessions, basic authentication, $e
 """
 
 import asyncio
+import contextlib
 import json
-import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from kwapi.drivers.network import silence_http, tls_context
 from kwapi.drivers.redfish.resources import Resource, child, link
 from kwapi.errors import CredentialsRefused, DeviceError
 
@@ -34,6 +34,8 @@ KEEP = 4.0  # seconds that a connection lies idle; web servers commonly close th
 SLACK = 0.1  # seconds by which httpx's own time-out is earlier, since it leaves the connections in better order
 GRACE = 1.0  # seconds by which the loop may be late
 LOGOUT = 1.0  # seconds; a session that stays ends by itself, mostly after 30 minutes
+FAREWELL = 0.7  # seconds for all logouts when the loop ends
+ENDED = "the loop of the Redfish drivers has ended"
 REFUSED = (400, 401, 403)  # logins; 400 by two of the devices in DMTF/Redfish-Service-Validator #191
 WITHHELD = (400, 403, 404, 405, 410, 501)  # by a device that has it not, or not for this user, licence or query
 
@@ -72,36 +74,58 @@ class Answer:
 
 
 class Loop:
-    """An asyncio loop in a thread of its own, which runs the requests of all services."""
+    """An asyncio loop in a thread of its own, which runs the requests of all services.
+
+    ``farewells`` are what is to be done at its end, whoever is under way then: devices have few sessions.
+    """
 
     def __init__(self) -> None:
-        for name in ("httpx", "httpcore"):  # which log each request, and tokens with it when debugging
-            logging.getLogger(name).setLevel(logging.WARNING)
+        silence_http()
+        self.farewells: set[Callable[[], Coroutine[Any, Any, None]]] = set()
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="redfish", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
-        with self._runner:
-            self._runner.run(self._stopping.wait())
-
     def call(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Return what the work returns; raise TimeoutError if it takes longer than these seconds."""
-        if not self._thread.is_alive():
+        bounded = self._within(seconds, work)
+        try:
+            future = asyncio.run_coroutine_threadsafe(bounded, self._loop)
+        except RuntimeError:  # it is closed
+            bounded.close()
             work.close()
-            raise DeviceError("the loop of the Redfish drivers has ended")
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, seconds), self._loop)
+            raise DeviceError(ENDED) from None
         try:
             return future.result(seconds + GRACE)
         except futures.CancelledError:
-            raise DeviceError("the loop of the Redfish drivers has ended") from None
+            work.close()  # which perhaps was not begun
+            raise DeviceError(ENDED) from None
 
     def close(self) -> None:
-        """Cancel what is under way and end the thread."""
+        """Cancel what is under way, log out everywhere and end the thread."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(GRACE)
+
+    def _run(self) -> None:
+        with self._runner:
+            self._runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        await self._stopping.wait()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await asyncio.gather(*(farewell() for farewell in self.farewells.copy()), return_exceptions=True)
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        if self._stopping.is_set():
+            work.close()
+            raise DeviceError(ENDED)
+        async with asyncio.timeout(seconds):  # which makes no second task: connections do not survive two cancellations
+            return await work
 
 
 class Service:
@@ -121,10 +145,11 @@ class Service:
             auth=httpx.BasicAuth(target.user, target.password) if target.basic else None,
             # Nothing compressed: it would cost the device time, and could be of any size inside.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "OData-Version": "4.0"},
-            verify=_tls(target),
+            verify=tls_context(target.ca_file, verify=target.verify),
             limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEP),
             trust_env=False,  # a proxy has no way to a management network
         )
+        loop.farewells.add(self._leave)
 
     def allow(self, seconds: float) -> None:
         """Give all requests from now on so many seconds together."""
@@ -179,14 +204,19 @@ class Service:
 
     def close(self) -> None:
         """Log out, if there is a session, and let the connection go."""
+        try:
+            self._loop.call(self._leave(), LOGOUT + SLACK)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise DeviceError(f"{self.target} did not let us log out: {error!r}") from error
+
+    async def _leave(self) -> None:
+        self._loop.farewells.discard(self._leave)
         session, self._session = self._session, ""
         try:
             if session:
-                self._loop.call(self._exchange("DELETE", session, None, LOGOUT), LOGOUT + SLACK)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-            raise DeviceError(f"{self.target} did not let us log out: {error!r}") from error
+                await self._exchange("DELETE", session, None, LOGOUT)
         finally:
-            self._loop.call(self._http.aclose(), LOGOUT)
+            await self._http.aclose()
 
     def _entries(self, path: str, expand: bool) -> Iterator[Resource]:
         """Yield the members of a collection, page by page; those that are on another device are left out."""
@@ -199,8 +229,10 @@ class Service:
             page = self.find(onward) if isinstance(onward, str) and onward.startswith("/") else None
 
     def _log_in(self) -> None:
+        session, self._session = self._session, ""
+        if session:  # which has expired, or has too few rights and would fill one of few places
+            self._ask("DELETE", session)
         self._http.headers.pop("X-Auth-Token", None)
-        self._session = ""
         credentials = {"UserName": self.target.user, "Password": self.target.password}
         answer = self._ask("POST", self._sessions, credentials)
         if answer.status in REFUSED:
@@ -257,12 +289,3 @@ def _path_of(address: str) -> str:
         return urlsplit(address).path
     except ValueError:
         return ""
-
-
-def _tls(target: Target) -> ssl.SSLContext:
-    if target.verify:
-        return ssl.create_default_context(cafile=target.ca_file or None)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

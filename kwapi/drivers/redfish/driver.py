@@ -11,7 +11,7 @@ are the outlets in order, ``id@inlet`` is its mains, ``id@phase.L1`` a line of t
 Source: see resources.py.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -21,7 +21,15 @@ from oslo_config import cfg
 from kwapi.drivers.base import Driver
 from kwapi.drivers.redfish.client import Loop, Service, Target
 from kwapi.drivers.redfish.discovery import find_rows
-from kwapi.drivers.redfish.resources import Resource, choose_rows, list_rows, parse_probe, reading_time
+from kwapi.drivers.redfish.resources import (
+    Readings,
+    Resource,
+    choose_rows,
+    list_rows,
+    parse_probe,
+    reading_time,
+)
+from kwapi.drivers.repetition import Repetition
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
 
@@ -66,6 +74,7 @@ class Redfish(Driver):
     def __init__(self, *section: Any, **clocks: Any) -> None:
         super().__init__(*section, **clocks)
         self._closing = ExitStack()
+        self._repetitions: defaultdict[str, Repetition] = defaultdict(Repetition)  # by probe
 
     @classmethod
     def open_shared(cls) -> Loop:
@@ -106,7 +115,6 @@ class Redfish(Driver):
             self._bound = choose_rows(self.probes, rows, ordered_level)
         except LookupError as error:
             raise DeviceError(f"{error}; {self._service.target} has {list_rows(rows)}") from error
-        self._told: dict[str, str] = {}  # by probe: when the device took what it told last
 
     def read(self) -> list[Measurement]:
         """Return what the device measures now, power first."""
@@ -115,17 +123,21 @@ class Redfish(Driver):
         found = self._fetch([(path, row.collection) for row in rows for path in row.paths])
         self.mark_answer()
         found |= self._fetch([(row.energy, "") for row in rows if row.energy])
-        told = {probe: taken for probe, row in self._bound if (taken := reading_time(found[row.paths[0]]))}
-        new = [(probe, row) for probe, row in self._bound if probe not in told or told[probe] != self._told.get(probe)]
-        measured = [(probe, row, row.measure(found)) for probe, row in new]
-        self._told = told
-        if new and not any(readings for *_, readings in measured):
+        told = [(probe, row, row.measure(found)) for probe, row in self._bound]
+        if told and not any(readings for *_, readings in told):
             raise DeviceError(f"{self._service.target} answers, but without a usable value for any probe")
-        return [Measurement(probe, level=row.level, **readings) for probe, row, readings in measured if readings]
+        return [
+            Measurement(probe, level=row.level, **readings)
+            for probe, row, readings in told
+            if readings and not self._is_repeated(probe, found[row.paths[0]], readings)
+        ]
 
     def close(self) -> None:
         """Log out."""
         self._closing.close()
+
+    def _is_repeated(self, probe: str, resource: Resource, readings: Readings) -> bool:
+        return self._repetitions[probe].is_repeated(reading_time(resource), readings.get("watts"))
 
     def _target(self) -> Target:
         return Target(

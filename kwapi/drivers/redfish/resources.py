@@ -243,10 +243,10 @@ def lines_of(circuit: Resource) -> list[int]:
     ]
 
 
-def reading_time(resource: Resource) -> str:
-    """Return when the device took a sensor's reading, "" if it does not say."""
+def reading_time(resource: Resource) -> str | None:
+    """Return when the device took a sensor's reading, None if it does not say."""
     taken = resource.get("ReadingTime")
-    return taken if isinstance(taken, str) else ""
+    return taken if taken and isinstance(taken, str) else None
 
 
 def parse_probe(name: str) -> tuple[str, str, str]:

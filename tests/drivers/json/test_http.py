@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import logging
 import re
 import ssl
 import threading
@@ -360,6 +361,15 @@ def test_credentials_are_sent_as_the_profile_says(device, profile, behave):
         assert "no:good" not in str(refused.value)
 
 
+def test_no_request_is_logged(device, caplog):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpcore")
+    HttpJson.open_shared()
+    device.behave = query
+    read_once(device.url, "a", profile="tasmota", user="admin", password="se:cret")
+    assert caplog.records == []
+
+
 def test_the_way_of_sending_them_can_be_chosen(device):
     device.behave = basic
     assert read_once(device.url, "a", w="meters[*].power W", user="admin", password="se:cret")[0].watts == 81.5
@@ -469,6 +479,7 @@ def test_a_certificate_is_checked_unless_told_otherwise(tmp_path):
         ({"kwh": "total"}, "kwh", "is not a path and a unit"),
         ({"w": "power VA"}, "w", "is no unit"),
         ({"w": "a W", "password": "x"}, "user", "is empty"),
+        ({"w": "a W", "verify": False, "ca_file": "/etc/ca.pem"}, "ca_file", "is of no use with verify = false"),
         ({"w": "a W", "url": "http://admin:secret@plug1"}, "url", "holds a user or a password"),
         ({"w": "a W", "url": "http:///status"}, "url", "names no host"),
         ({"w": "a W", "url": "http://plug1:port"}, "url", "Invalid port"),

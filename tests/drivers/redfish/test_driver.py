@@ -1,4 +1,5 @@
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,6 +37,7 @@ from tests.integration.redfish_server import (
     rack_pdu,
     serve_redfish,
 )
+from tests.waiting import eventually
 
 DEFAULTS = {option.dest: option.default for option in Redfish.options}
 PATIENT = {"timeout": 30.0, "deadline": 60.0}  # for machines with a lot else to do
@@ -271,7 +273,7 @@ def test_no_resource_is_too_odd(resource):
     assert set(find_outer({"/c/1": resource, "/c/2": resource})) == {"/c/1", "/c/2"}
     assert total_of(resource) in ("", "watts", "kwh")
     assert lines_of(resource) in ([], [1])
-    assert isinstance(reading_time(resource), str)
+    assert reading_time(resource) is None or isinstance(reading_time(resource), str)
 
 
 @pytest.mark.parametrize(
@@ -512,6 +514,15 @@ def test_an_old_reading_is_not_told_twice(device):
     assert driver.read() == [Measurement("srv1", watts=210)]
 
 
+def test_a_reading_that_changes_is_told_though_its_time_stands_still(device):
+    sensor = total("Power", 210, "W", ReadingTime="1970-01-01T00:00:00Z")
+    served, driver = device(bmc({"1U": {"Sensors": {"TotalPower": sensor}}}), ["srv1"])
+    driver.open()
+    driver.read()
+    served.resources[f"{CHASSIS}/1U/Sensors/TotalPower"]["Reading"] = 211
+    assert [driver.read() for _ in range(2)] == [[Measurement("srv1", watts=211)]] * 2
+
+
 def pdu(expands=False):
     mains = {
         "AC1": {
@@ -619,7 +630,8 @@ def test_a_session_that_has_expired_is_made_once_more(device):
     served.sessions.clear()  # also after a reboot
     served.counted()
     assert driver.read() == [Measurement("srv1", watts=300, kwh=1200)]
-    assert served.counted() == {("GET", METRICS): 2, ("POST", SESSIONS): 1}
+    counted = served.counted()
+    assert (counted["GET", METRICS], counted["POST", SESSIONS]) == (2, 1)
     assert len(served.sessions) == 1
 
 
@@ -657,7 +669,27 @@ def test_a_session_that_counts_for_nothing_is_a_refusal(device):
     served.counted()
     with pytest.raises(CredentialsRefused, match=f"401 for {METRICS}"):
         driver.read()
-    assert served.counted() == {("GET", METRICS): 2, ("POST", SESSIONS): 1}
+    counted = served.counted()
+    assert (counted["GET", METRICS], counted["POST", SESSIONS]) == (2, 1)
+    driver.close()
+    assert served.sessions == {}  # also the one that is still good, though of no use
+
+
+def test_sessions_are_ended_with_the_loop_whatever_is_under_way(device):
+    served, driver = device(bmc(server()), ["srv1"])
+    driver.shared = Redfish.open_shared()
+    driver.open()
+    served.faults[METRICS] = "silence"
+    served.counted()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(driver.read)
+        eventually(lambda: ("GET", METRICS) in served.asked)
+        Redfish.close_shared(driver.shared)
+        with pytest.raises(DeviceError, match="has ended"):
+            waiting.result()
+    assert served.sessions == {}
+    with pytest.raises(DeviceError, match="has ended"):
+        driver.close()
 
 
 def test_a_device_without_sessions_is_told_to_use_basic(device):
