@@ -45,10 +45,12 @@ class MqttClient:
         tls: ssl.SSLContext | None = None,
         client_id: str = "",
         timeout: float = 1.5,
+        keepalive: int = KEEPALIVE,
         clock: Clock = time.monotonic,
     ) -> None:
         self._host, self._port, self._version = host, port, version
         self._timeout = timeout
+        self._keepalive = keepalive
         self._clock = clock
         self._where = f"{host}:{port}"
         self._answered = False
@@ -73,7 +75,7 @@ class MqttClient:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.MaximumPacketSize = MAX_BYTES
         try:
-            self._client.connect(self._host, self._port, KEEPALIVE, properties=properties)
+            self._client.connect(self._host, self._port, self._keepalive, properties=properties)
         except OSError as error:
             raise DeviceError(f"{self._where}: {error}") from error
         self._await("the connection")

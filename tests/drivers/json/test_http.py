@@ -65,8 +65,8 @@ class Device(ThreadingHTTPServer):
 
     daemon_threads = False  # so that closing it waits for every answer
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.behave = answer_json({})
         self.requests = []
         self.released = threading.Event()
@@ -361,6 +361,16 @@ def test_credentials_are_sent_as_the_profile_says(device, profile, behave):
         assert "no:good" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "profile, behave, requests", [("shelly1", basic, 1), ("shelly2", digest, 2), ("tasmota", query, 1)]
+)
+def test_wrong_credentials_are_tried_once(device, profile, behave, requests):
+    device.behave = behave
+    with pytest.raises(CredentialsRefused):
+        read_once(device.url, "a", profile=profile, user="admin", password="no:good")
+    assert len(device.requests) == requests  # the first of digest asks for the challenge
+
+
 def test_no_request_is_logged(device, caplog):
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "httpcore")
@@ -453,6 +463,20 @@ def test_a_closed_port_is_the_devices_failure():
         url = device.url
     with pytest.raises(DeviceError, match="refused"):
         read_once(url, "a", profile="shelly1")
+
+
+def test_a_device_that_restarted_is_found_again_with_its_register_at_0():
+    with serving(Device()) as device:
+        device.behave = answer_json(SHELLY1)
+        meter, port = driver(device.url, "a", profile="shelly1"), device.server_port
+        meter.open()
+        assert meter.read()[0].kwh == pytest.approx(0.1)
+    with pytest.raises(DeviceError, match="refused"):
+        meter.read()
+    with serving(Device(port)) as device:
+        device.behave = answer_json({"meters": [{"power": 80, "is_valid": True, "total": 0}]})
+        meter.open()
+        assert meter.read() == [Measurement("a", watts=80, kwh=0, level="outlet")]
 
 
 def test_a_certificate_is_checked_unless_told_otherwise(tmp_path):

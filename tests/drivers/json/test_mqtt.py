@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from kwapi.drivers.json.mqtt import Mqtt, bind, merge, parse_name
+from kwapi.drivers.json.mqtt_client import MqttClient
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.recordings import recordings_root
@@ -285,6 +286,26 @@ def test_recorded_tasmota_messages_are_read_as_written_down_by_hand():
     assert len(messages) == 2
 
 
+def test_recorded_shelly_switches_are_read_as_the_device_shows_them():
+    samples = json.loads((recordings_root() / "plugs/shelly/gen2_switch_getstatus_samples.json").read_text("utf-8"))
+    for sample in samples:
+        measured, *_ = first_read(saying(publish("plug/status/switch:0", sample["payload"])), profile="shelly2")
+        assert measured.watts == sample["expected"]["power_w"]
+        assert measured.kwh == pytest.approx(sample["expected"]["energy_wh"] / 1000)
+        assert (measured.volts, measured.amps) == (sample["payload"]["voltage"], sample["payload"]["current"])
+    assert len(samples) == 3
+
+
+def test_a_register_that_was_reset_is_told_as_it_is():
+    with Broker(saying(*(publish("site/plug", {"e": each}) for each in (9, 0)))).running() as broker:
+        meter = driver("a@plug", port=broker.port, topic="site/{device}", kwh="e kWh")
+        meter.open()
+        told = []
+        while 0 not in told:
+            told += [each.kwh for each in meter.read()]
+        meter.close()
+
+
 def stay_silent(broker, connection):
     broker.released.wait(20)
 
@@ -380,6 +401,16 @@ def test_a_lost_connection_is_a_failure_and_the_next_one_measures():
         meter.open()
         assert [each.watts for each in meter.read()] == [2]
         meter.close()
+
+
+def test_a_broker_that_falls_silent_is_lost():
+    with Broker(saying()).running() as broker:
+        client = MqttClient("127.0.0.1", broker.port, keepalive=1)
+        client.open(["site/plug"])
+        with pytest.raises(DeviceError, match=f"127.0.0.1:{broker.port}: The connection was lost"):
+            while True:
+                client.serve(0.1)
+        client.close()
 
 
 def test_a_closed_port_is_the_brokers_failure():
