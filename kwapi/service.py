@@ -108,10 +108,11 @@ def wait(
     watchdog, told_at = watchdog_period(), float("-inf")
     while True:
         received = signal.sigtimedwait(signals, TICK)
+        # After being suspended for longer than the tick, Python (3.11) returns one that it has not filled in.
         if received is not None and received.si_signo in STOP_SIGNALS:
             LOG.info("stopping on %s", signal.Signals(received.si_signo).name)
             return 0
-        if received is not None and reload is not None:
+        if received is not None and reload is not None and received.si_signo in RELOAD_SIGNALS:
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             reload()
             notify("READY=1")

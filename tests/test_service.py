@@ -1,6 +1,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -42,6 +44,29 @@ def test_the_end_of_a_task_ends_the_daemon_with_status_1(blocked_signals, caplog
     task.start()
     assert service.wait([task]) == 1
     assert "since bus ended" in caplog.text
+
+
+SUSPENDED = """
+from kwapi import service
+service.block_signals()
+print("ready", flush=True)
+raise SystemExit(service.wait((), lambda: print("tick", flush=True) is None))
+"""
+
+
+def test_a_daemon_that_was_suspended_goes_on():
+    with subprocess.Popen([sys.executable, "-c", SUSPENDED], stdout=subprocess.PIPE) as daemon:
+        lines = iter(daemon.stdout.readline, b"")
+        assert next(lines) == b"ready\n"
+        assert next(lines) == b"tick\n"
+        daemon.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, daemon.pid, os.WSTOPPED | os.WNOWAIT)
+        started = time.monotonic()
+        eventually(lambda: time.monotonic() - started > 2 * service.TICK)
+        daemon.send_signal(signal.SIGCONT)
+        assert next(lines, b"") == b"tick\n"
+        daemon.terminate()
+        assert daemon.wait() == 0
 
 
 def test_a_check_that_says_no_ends_the_daemon(blocked_signals):
