@@ -27,8 +27,8 @@ class RedfishServer(ThreadingHTTPServer):
     """Answers what stands in ``resources`` by address, a dict or a text, and notes requests in ``asked``.
 
     ``faults`` has, by address, what happens instead: a status, bytes that are sent as they are, "silence" or
-    "trickle"; or a list of these, one for each request. ``sessions`` are the tokens that are valid, ``handshakes``
-    counts connections.
+    "trickle"; or a list of these, one for each request; or the seconds, a float, that the answer takes. ``sessions``
+    are the tokens that are valid, ``handshakes`` counts connections.
     """
 
     daemon_threads = False
@@ -131,6 +131,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.get(path)
         if isinstance(fault, list):
             fault = fault.pop(0) if fault else None
+        if isinstance(fault, float):
+            self.server.closing.wait(fault)
+            return False
         if isinstance(fault, int):
             self._answer(fault, {"error": {"code": "Base.1.8.GeneralError"}})
         elif isinstance(fault, bytes):

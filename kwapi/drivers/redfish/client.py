@@ -244,7 +244,9 @@ class Service:
         self._session = _path_of(answer.headers.get("Location") or link(answer.json()))
 
     def _ask(self, method: str, path: str, content: Any = None) -> Answer:
-        seconds = min(self.target.timeout, self._end - self._clock())
+        left = self._end - self._clock()
+        # A login that was given up may still be granted, and then fills one of few places until it expires.
+        seconds = left if method == "POST" else min(self.target.timeout, left)
         if seconds <= 0:
             raise DeviceError(f"{self.target} took too long for everything that is asked; {path} was to come")
         try:

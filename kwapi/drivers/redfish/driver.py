@@ -49,7 +49,9 @@ class Redfish(Driver):
         ),
         cfg.BoolOpt("verify", default=True, help="Check the device's certificate; without, anyone may answer for it."),
         cfg.StrOpt("ca_file", help="Certificates to check it with instead of the system's: a CA's, or its own."),
-        cfg.FloatOpt("timeout", default=2.0, min=0.1, max=10.0, help="Seconds to wait for an answer."),
+        cfg.FloatOpt(
+            "timeout", default=2.0, min=0.1, max=10.0, help="Seconds to wait for an answer, but for that to a login."
+        ),
         cfg.FloatOpt(
             "deadline",
             default=3.5,

@@ -202,6 +202,15 @@ def test_a_connection_that_was_closed_just_now_is_made_once_more(device):
     assert served.counted() == {("GET", METRICS): 2}
 
 
+def test_a_login_may_take_longer_than_other_requests(device):
+    served, driver = device(bmc(server()), ["srv1"], timeout=1.0)
+    served.faults[SESSIONS] = 1.2
+    driver.open()
+    assert driver.read()[0].watts == 300
+    driver.close()
+    assert served.sessions == {}
+
+
 def test_a_login_is_not_sent_twice(device):
     served, driver = device(bmc(server()), ["srv1"])
     served.faults[SESSIONS] = b""
