@@ -26,7 +26,7 @@ PROFILES = """
 |---|---|---|---|
 """
 FOLDERS = {"snmp": "snmp", "modbus": "modbus", "http_json": "http", "mqtt": "mqtt"}
-QUANTITIES = ("w", "va", "v", "a", "pf", "hz", "kwh", "kwh_export")
+QUANTITIES = ("w", "va", "v", "a", "pf", "hz", "kwh", "kwh_export", "export_kwh")
 CHECKED = {"recording": "recording", "MIB": "MIB alone"}
 
 
@@ -54,7 +54,7 @@ def quantities(entry: dict[str, Any], known: dict[str, dict[str, Any]]) -> Itera
 
 def _quantity(name: str, column: Any) -> str:
     unit = column.get("unit", "") if isinstance(column, dict) else column.rpartition(" ")[2] if " " in column else ""
-    plain = {"w": "W", "va": "VA", "v": "V", "a": "A", "hz": "Hz", "kwh": "kWh", "kwh_export": "kWh"}
+    plain = {"w": "W", "va": "VA", "v": "V", "a": "A", "hz": "Hz"} | dict.fromkeys(QUANTITIES[6:], "kWh")
     return name if unit in ("", "1", plain.get(name)) else f"{name} ({unit})"
 
 

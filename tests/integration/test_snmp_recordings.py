@@ -88,9 +88,10 @@ def rows_of(shared, port, name, profile, version="2c"):
 
 
 def read_all(shared, port, name, used, version="2c", **options):
-    """Return the measurements of all rows of a recording, by kind and index."""
+    """Return the measurements of all rows of a recording, by kind and index; what flows back has "@export" after it."""
     probes = {f"{kind} {index}": (kind, index) for kind, index in rows_of(shared, port, name, used, version)}
     names = [f"{probe}@{kind}.{index}" for probe, (kind, index) in probes.items()]
+    probes |= {f"{probe}@export": (kind, f"{index}@export") for probe, (kind, index) in probes.items()}
     found = read(shared, port, name, names, version=version, **options)
     return {probes[probe]: measured for probe, measured in found.items()}
 
@@ -135,7 +136,10 @@ def test_a_rittal_pdu_measures_by_the_names_and_scales_of_its_list(port, shared)
 
 def test_meters_with_values_of_an_earlier_period_have_none(port, shared):
     found = read_all(shared, port, E3METER, "e3meter")
+    back = {row: found.pop(row) for row in list(found) if row[1].endswith("@export")}
     assert len(found) == 26
+    assert len(back) == sum(measured.watts is not None for measured in found.values())
+    assert {(measured.watts, measured.kwh) for measured in back.values()} == {(0, None)}
     assert ("phase", "17404.0") not in found
     watts = {index: measured.watts for (_, index), measured in found.items() if measured.watts}
     assert watts == {

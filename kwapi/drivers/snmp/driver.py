@@ -6,6 +6,7 @@ a while does not shift the others. Columns that change slowly are read less ofte
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
@@ -20,12 +21,14 @@ from kwapi.drivers.snmp.rows import (
     Cell,
     Columns,
     Row,
+    add_exports,
     choose_rows,
     find_rows,
     has_power,
     list_rows,
     measure,
     parse_probe,
+    two_way_kinds,
 )
 from kwapi.drivers.units import UNITS, parse_unit
 from kwapi.errors import ConfigError, DeviceError
@@ -80,6 +83,7 @@ class Snmp(Driver):
     )  # fmt: skip
 
     shared: "Client | GufoClient"
+    _bound: Sequence[tuple[Sequence[str], str, Sequence[Cell]]] = ()  # ids, kind and cells of each row with a name
     host: str
     port: int
     version: str
@@ -126,19 +130,25 @@ class Snmp(Driver):
         yield from self._probe_problems()
 
     def probe_names(self) -> list[str]:
-        """Return the ids of the probes, in order: names without their rows, and without the places that are skipped."""
-        return [probe for name in self.probes if (probe := _probe_of(name))]
+        """Return the ids of the probes, in order, each with its @export after it where what flows back is told apart.
+
+        Whether it is, is a matter of the profile: with ``profile = auto`` it is known once the device was asked.
+        """
+        if self._bound:
+            return [each for ids, *_ in self._bound for each in ids]
+        probes = [(probe, kind or self._ordered_kind) for probe, kind in map(_probe_of, self.probes) if probe]
+        return [each for ids in add_exports(probes, self._two_way()) for each in ids]
 
     def open(self) -> None:
         """Find out what the device is and which of its rows the names mean."""
         self._agent = self.shared.agent(self._target())
         rows = self._find_rows()
-        ordered_level = self.level if self.profile == GENERIC else "outlet"
         try:
-            chosen = choose_rows(self.probes, list(rows), ordered_level)
+            chosen = choose_rows(self.probes, list(rows), self._ordered_kind)
         except LookupError as error:
             raise DeviceError(f"{error}; {self.host} has {list_rows(list(rows))}") from error
-        self._bound = [(probe, row, rows[row]) for probe, row in chosen]
+        ids = add_exports([(probe, kind) for probe, (kind, _) in chosen], two_way_kinds(rows))
+        self._bound = [(each, row[0], rows[row]) for each, (_, row) in zip(ids, chosen, strict=True)]
         self._power, self._others, self._slow = split_oids([cell for *_, cells in self._bound for cell in cells])
         self._slow_at = self.monotonic_clock()
 
@@ -152,11 +162,24 @@ class Snmp(Driver):
             columns = {**columns, **self._agent.columns(others)}
         if slow:
             self._slow_at = now + self.slow_interval
-        measured = [measure(probe, level, cells, columns) for probe, (level, _), cells in self._bound]
-        measurements = [measurement for measurement in measured if measurement]
+        measurements = [each for ids, kind, cells in self._bound for each in measure(ids, kind, cells, columns)]
         if self._bound and not measurements:
             raise DeviceError(f"{self.host} answers, but without a usable value for any probe")
         return measurements
+
+    @property
+    def _ordered_kind(self) -> str:
+        return self.level if self.profile == GENERIC else "outlet"
+
+    def _two_way(self) -> set[str]:
+        """Return the kinds of rows that tell what flows back, as far as the configuration says."""
+        if self.profile == GENERIC:
+            return {self.level} if self.signed and self.quantity == "w" else set()
+        try:
+            found = None if self.profile == AUTO else self._known.get(self.profile)
+        except ConfigError:  # problems() tells of it
+            found = None
+        return {table.kind for table in found.tables if table.two_way} if found else set()
 
     def _target(self) -> Target:
         return Target(**{field.name: getattr(self, field.name) for field in fields(Target)})
@@ -164,7 +187,7 @@ class Snmp(Driver):
     def _find_rows(self) -> dict[Row, tuple[Cell, ...]]:
         if self.profile == GENERIC:
             return self._rows_of(self._generic())[0]
-        known = self._profiles()
+        known = self._known
         found = self._detect(known) if self.profile == AUTO else known[self.profile]
         rows, columns = self._rows_of(found)
         if found.fallback and not has_power(rows, columns):
@@ -183,7 +206,8 @@ class Snmp(Driver):
             f"{self.host} has the sysObjectID {name!r}, which no profile knows; set profile in its section"
         )
 
-    def _profiles(self) -> dict[str, Profile]:
+    @cached_property
+    def _known(self) -> dict[str, Profile]:
         return profiles.load(self.profile_dir)
 
     def _generic(self) -> Profile:
@@ -217,7 +241,7 @@ class Snmp(Driver):
 
     def _profile_problems(self) -> Iterator[tuple[str, str]]:
         try:
-            known = self._profiles()
+            known = self._known
         except ConfigError as error:
             yield from (("profile", mistake) for mistake in error.mistakes)
             return
@@ -250,11 +274,12 @@ class Snmp(Driver):
                 yield "probes", f"{name!r} and {rows[level, index]!r} name the same row"
 
 
-def _probe_of(name: str) -> str:
+def _probe_of(name: str) -> tuple[str, str | None]:
+    """Return id and kind of a name, with an empty id for one that problems() tells of."""
     try:
-        return parse_probe(name)[0]
-    except ValueError:  # problems() tells of it
-        return ""
+        return parse_probe(name)[:2]
+    except ValueError:
+        return "", None
 
 
 def split_oids(cells: Sequence[Cell]) -> tuple[list[str], list[str], list[str]]:

@@ -10,12 +10,12 @@ A file holds the profiles of a vendor, a profile one table for each kind of row,
     fallback                          profile to take when this one yields no active power
     like                              profile that has the tables, found under this one's base
     [name.outlet]                     device, output, inlet, phase, line, bank or outlet; see KINDS
-    w = {oid = "6.5.1.3", unit = "W"} w, va, v, a, pf, hz, kwh; a column, or a scalar without its final .0
+    w = {oid = "6.5.1.3", unit = "W"} w, va, v, a, pf, hz, kwh, export_kwh; a column, or a scalar without its final .0
 
 A quantity also takes:
 
     invalid     more counts that mean "none"
-    signed      negative is a value
+    signed      negative is a value; negative watts flow back, and a probe of their own, ID@export, has them
     slow        need not be read at each poll
     wrap        the count at which a register starts again at zero
     sensor      the column holds all quantities, and the last part of the index says which
@@ -55,6 +55,8 @@ KINDS = {  # of rows: their level in the device, outermost first
     "outlet": "outlet",
 }
 
+EXPORT_KWH = "export_kwh"  # a register of what flows back into the grid
+QUANTITIES = (*UNITS, EXPORT_KWH)
 NO_VALUE = frozenset((2**31 - 1, -(2**31), 2**32 - 1, 2**64 - 1))  # what agents send for "none" in any column
 OID = re.compile(r"\d+(\.\d+)*")
 
@@ -125,6 +127,11 @@ class Column:
     cell: Index | None = None
     place: Index = ()
 
+    @property
+    def two_way(self) -> bool:
+        """Return whether it tells what flows back."""
+        return self.quantity == EXPORT_KWH or (self.quantity == "w" and self.signed)
+
     def rows(self, indexes: Iterable[Index]) -> set[Index]:
         """Return the rows of the cells with these indexes, of the other sensors of the column too."""
         if self.cell is not None:
@@ -162,6 +169,11 @@ class Table:
     labels: str | None = None
     available: Condition | None = None
     only: Condition | None = None
+
+    @property
+    def two_way(self) -> bool:
+        """Return whether its rows tell what flows back."""
+        return any(column.two_way for column in self.columns)
 
     def helpers(self) -> list[str]:
         """Return the OIDs that are read besides those of the quantities."""
@@ -245,7 +257,7 @@ def _table(base: str, kind: str, entry: Mapping[str, Any]) -> Table:
         for key, line in entry.items()
         if key in TABLE_KEYS
     }
-    return Table(kind, tuple(_column(base, key, line) for key, line in entry.items() if key in UNITS), **helpers)
+    return Table(kind, tuple(_column(base, key, line) for key, line in entry.items() if key in QUANTITIES), **helpers)
 
 
 def _condition(base: str, line: Mapping[str, Any]) -> Condition:
@@ -258,12 +270,16 @@ def _column(base: str, quantity: str, line: Mapping[str, Any]) -> Column:
     return Column(
         quantity=quantity,
         oid=f"{base}.{line['oid']}",
-        scale=parse_unit(line["unit"], quantity),
+        scale=parse_unit(line["unit"], _as_unit(quantity)),
         invalid=frozenset(line.get("invalid", ())),
         name=re.compile(re.escape(name).replace(re.escape("#"), r"(\d+)")) if name else None,
         product=tuple(line.get("product", ())),
         **options,
     )
+
+
+def _as_unit(quantity: str) -> str:
+    return "kwh" if quantity == EXPORT_KWH else quantity
 
 
 def _reference_mistakes(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -288,14 +304,14 @@ def _profile_mistakes(name: str, entry: object) -> Iterator[str]:
 
 
 def _table_mistakes(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    kinds: dict[str, type] = TABLE_KEYS | dict.fromkeys(UNITS, dict)
+    kinds: dict[str, type] = TABLE_KEYS | dict.fromkeys(QUANTITIES, dict)
     yield from key_mistakes(where, entry, kinds, _content_problem)
     for key in ("available", "only"):
         if isinstance(line := entry.get(key), dict):
             yield from key_mistakes(f"{where} {key}", line, CONDITION_KEYS, _content_problem, ("oid",))
             if ("is" in line) == ("not" in line):
                 yield f"{where} {key}: has to have either is or not"
-    for quantity in UNITS:
+    for quantity in QUANTITIES:
         if isinstance(line := entry.get(quantity), dict):
             yield from _column_mistakes(f"{where} {quantity}", quantity, line, entry)
 
@@ -304,7 +320,7 @@ def _column_mistakes(where: str, quantity: str, line: Mapping[str, Any], table: 
     yield from key_mistakes(where, line, COLUMN_KEYS, _content_problem, ("oid", "unit"))
     if isinstance(line.get("unit"), str):
         try:
-            parse_unit(line["unit"], quantity)
+            parse_unit(line["unit"], _as_unit(quantity))
         except ValueError as error:
             yield f"{where} unit: {error}"
     if ("name" in line) != ("names" in table):

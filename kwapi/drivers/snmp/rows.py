@@ -5,13 +5,13 @@ its index in the device's MIB, of which a unique end will do (``rack7@inlet.1``)
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
 from kwapi.drivers.snmp.client import Index, Value, to_oid, to_text
-from kwapi.drivers.snmp.profile import KINDS, Column, Condition, Profile, Table
+from kwapi.drivers.snmp.profile import EXPORT_KWH, KINDS, Column, Condition, Profile, Table
 from kwapi.drivers.units import ATTRIBUTES
 from kwapi.measurement import EXPORT, Measurement
 
@@ -187,12 +187,41 @@ def list_rows(rows: Sequence[Row]) -> str:
     return ", ".join(texts) or "none"
 
 
-def measure(probe: str, kind: str, cells: Sequence[Cell], columns: Columns) -> Measurement | None:
-    """Return what these columns say of a probe, None if they say nothing."""
-    values: dict[str, float | None] = {}
+def two_way_kinds(rows: Mapping[Row, Sequence[Cell]]) -> set[str]:
+    """Return the kinds of rows that tell what flows back."""
+    return {kind for (kind, _), cells in rows.items() if any(cell.column.two_way for cell in cells)}
+
+
+def add_exports(probes: Sequence[tuple[str, str]], two_way: Container[str]) -> list[tuple[str, ...]]:
+    """Return under which ids each of these probes, with the kinds of their rows, is published.
+
+    An id that ends in @export already, or whose @export is another row's by the configuration, gets none beside it.
+    """
+    named = {probe for probe, _ in probes}
+    return [
+        (probe, export)
+        if kind in two_way and not probe.endswith(EXPORT) and (export := probe + EXPORT) not in named
+        else (probe,)
+        for probe, kind in probes
+    ]
+
+
+def measure(ids: Sequence[str], kind: str, cells: Sequence[Cell], columns: Columns) -> list[Measurement]:
+    """Return what these columns say of a row: what flows in under its first id, what flows back under its second."""
+    values, wraps = {}, {}
     for cell in cells:
         if (value := cell.value(columns)) is not None:
-            values[ATTRIBUTES[cell.column.quantity]] = value
-            if cell.column.quantity == "kwh":
-                values["kwh_wrap"] = cell.wrap()
-    return Measurement(probe, level=KINDS[kind], **values) if values else None
+            values[cell.column.quantity], wraps[cell.column.quantity] = value, cell.wrap()
+    watts, exported_kwh = values.get("w"), values.pop(EXPORT_KWH, None)
+    measurements = []
+    if values:
+        if watts is not None:
+            values["w"] = max(0.0, watts)
+        known = {ATTRIBUTES[quantity]: value for quantity, value in values.items()}
+        measurements.append(Measurement(ids[0], level=KINDS[kind], kwh_wrap=wraps.get("kwh"), **known))
+    for export in ids[1:]:
+        if watts is not None or exported_kwh is not None:
+            exported = None if watts is None else max(0.0, -watts)
+            wrap = wraps.get(EXPORT_KWH)
+            measurements.append(Measurement(export, watts=exported, kwh=exported_kwh, kwh_wrap=wrap, level=KINDS[kind]))
+    return measurements

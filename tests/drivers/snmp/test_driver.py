@@ -298,7 +298,67 @@ def test_generic_reads_a_column_in_its_unit():
     driver, _ = opened(
         ["a", "b"], column("1.3.9", {"1": 5, "2": -1}), profile="generic", oid=["1.3.9"], unit="kW", signed=True
     )
-    assert watts(driver.read()) == {"a": 5000, "b": -1000}
+    assert watts(driver.read()) == {"a": 5000, "a@export": 0, "b": 0, "b@export": 1000}
+
+
+SIGNED = {"profile": "generic", "oid": ["1.3.9"], "signed": True}
+
+
+@pytest.mark.parametrize(
+    ("probes", "options", "names"),
+    [
+        (["a", "", "c"], SIGNED, ["a", "a@export", "c", "c@export"]),
+        (["a", "a@export"], SIGNED, ["a", "a@export"]),  # the second row has what flows back
+        (["b@export@outlet.2", "b@outlet.1"], SIGNED, ["b@export", "b"]),
+        (["a", "b"], {**SIGNED, "quantity": "va"}, ["a", "b"]),
+        (["a", "b"], {"profile": "generic", "oid": ["1.3.9"]}, ["a", "b"]),
+    ],
+)
+def test_what_flows_back_is_a_probe_of_its_own_and_told_before_the_device_is_asked(probes, options, names):
+    driver, _ = make(probes, column("1.3.9", {"1": 5, "2": 0, "3": 8}), **options)
+    assert driver.probe_names() == names
+    driver.open()
+    assert driver.probe_names() == names
+    assert [each.probe for each in driver.read()] == names
+
+
+METERS = "1.3.6.1.4.1.55108.1.3.1.1"
+
+
+def rnx():
+    meters = {"0.0": (0, -40, 7_000), "0.1": (6, 60, 9_000), "0.2": (6, -100, 0)}
+    cells = {SYS_OBJECT_ID: "1.3.6.1.4.1.55108"}
+    for place, name in enumerate((3, 7, 4)):
+        cells |= column(f"{METERS}.{name}", {meter: values[place] for meter, values in meters.items()})
+    return cells
+
+
+def test_a_profile_tells_which_rows_have_power_that_flows_back():
+    names = ["a", "a@export", "b", "b@export", "rack", "rack@export"]
+    driver, _ = opened(["a", "b", "rack@inlet"], rnx(), profile="rnx-updu")
+    assert make(["a", "b", "rack@inlet"], {}, profile="rnx-updu")[0].probe_names() == driver.probe_names() == names
+    assert driver.read() == [
+        Measurement("a", watts=60, kwh=9.0, level="outlet"),
+        Measurement("a@export", watts=0, level="outlet"),
+        Measurement("b", watts=0, kwh=0.0, level="outlet"),
+        Measurement("b@export", watts=100, level="outlet"),
+        Measurement("rack", watts=0, kwh=7.0, level="inlet"),
+        Measurement("rack@export", watts=40, level="inlet"),
+    ]
+
+
+def test_an_auto_profile_tells_what_flows_back_when_it_has_asked_the_device():
+    driver, _ = make(["a", "b"], rnx())
+    assert driver.probe_names() == ["a", "b"]
+    driver.open()
+    assert driver.probe_names() == [each.probe for each in driver.read()] == ["a", "a@export", "b", "b@export"]
+
+
+def test_power_that_is_unknown_just_now_is_no_power_that_flows_back():
+    driver, agent = opened(["a", "b"], rnx(), profile="rnx-updu")
+    del agent.cells[f"{METERS}.7.0.1"]
+    assert driver.read()[0] == Measurement("a", kwh=9.0, level="outlet")
+    assert [each.probe for each in driver.read()] == ["b", "b@export"]  # the register is not read at each poll
 
 
 def test_generic_reads_single_values_and_columns_in_the_order_of_the_list():

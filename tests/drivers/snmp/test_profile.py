@@ -68,8 +68,13 @@ def test_the_profiles_of_kwapi_are_sound():
         assert "MIB" in profile.source or profile.name in ("aten", "tripplite-ats")
         for table in profile.tables:
             assert len({column.quantity for column in table.columns}) == len(table.columns)
-            assert all(not column.signed for column in table.columns)
+            assert all(column.quantity == "w" for column in table.columns if column.signed)
             assert all(column.quantity != "w" or not column.slow for column in table.columns), profile.name
+
+
+def test_power_flows_back_only_where_a_mib_says_so():
+    both_ways = {profile.name for profile in load().values() for table in profile.tables if table.two_way}
+    assert both_ways == {"e3meter", "gude-8045", "rnx-updu"}
 
 
 def test_kinds_of_rows_are_levels_outermost_first():
@@ -135,6 +140,11 @@ def test_a_directory_adds_profiles(folder):
         ('"1.1"', '".1.1"', ["my.toml: [pdu.outlet] w oid: '.1.1' is no OID"]),
         ('"0.1 W"', '"0.1 VA"', ["my.toml: [pdu.outlet] w unit: '0.1 VA' is no unit of w"]),
         (', unit = "Wh"', "", ["my.toml: [pdu.outlet] kwh: lacks unit"]),
+        (
+            "kwh",
+            'export_kwh = {oid = "1.3", unit = "W"}\nkwh',
+            ["my.toml: [pdu.outlet] export_kwh unit: 'W' is no unit"],
+        ),
         ("signed = true", "signed = 1", ["my.toml: [pdu.outlet] w signed: 1 is not of type bool"]),
         ("[-1]", '["none"]', ["my.toml: [pdu.outlet] w invalid: ['none'] are not all whole numbers"]),
         ("4294967296", "0", ["my.toml: [pdu.outlet] kwh wrap: 0 is not positive"]),
@@ -218,7 +228,10 @@ def test_conditions():
 
 
 def read(name, cells):
-    """Return what the rows of a made-up device of this family measure, by kind and index; cells are by OID."""
+    """Return what the rows of a made-up device of this family measure, by kind and index; cells are by OID.
+
+    What flows back stands under the row's name with @export.
+    """
     profile = load()[name]
     columns = {
         oid: {
@@ -228,12 +241,12 @@ def read(name, cells):
         }
         for oid in profile.oids()
     }
-    rows = find_rows(profile, columns)
-    return {
-        f"{kind}.{'.'.join(map(str, index))}": measured
-        for (kind, index), cells in rows.items()
-        if (measured := measure("probe", kind, cells, columns))
-    }
+    measured = {}
+    for (kind, index), cells in find_rows(profile, columns).items():
+        row = f"{kind}.{'.'.join(map(str, index))}"
+        ids = ("probe", "probe@export") if any(cell.column.two_way for cell in cells) else ("probe",)
+        measured |= {row + each.probe.removeprefix("probe"): each for each in measure(ids, kind, cells, columns)}
+    return measured
 
 
 def under(base, **cells):
@@ -309,8 +322,21 @@ def test_rnx_meters_have_the_level_of_their_type_and_no_value_without_quality():
     meters = "1.3.6.1.4.1.55108.1.3.1.1"
     cells = under(meters, c3_0_0=0, c7_0_0=1000, c3_1_1=2, c7_1_1=400, c3_1_4=6, c7_1_4=90, c3_1_5=6, c7_1_5=0)
     found = read("rnx-updu", cells | under(meters, c15_0_0=0, c15_1_1=0, c15_1_4=0, c15_1_5=2))
-    assert {row: each.watts for row, each in found.items()} == {"inlet.0.0": 1000, "phase.1.1": 400, "outlet.1.4": 90}
-    assert len(read("rnx-updu", cells)) == 4  # older firmware tells no quality
+    flowing_in = {row: each.watts for row, each in found.items() if not row.endswith("@export")}
+    assert flowing_in == {"inlet.0.0": 1000, "phase.1.1": 400, "outlet.1.4": 90}
+    assert len(read("rnx-updu", cells)) == 2 * 4  # older firmware tells no quality
+
+
+def test_gude_counts_what_flows_in_and_what_flows_back_apart():
+    port = "1.3.6.1.4.1.28507.87.1.5.5.2.1"
+    cells = under(port, c2_1=1, c4_1=-12, c3_1=900, c16_1=500, c20_1=400, c2_2=0, c4_2=5, c20_2=1)
+    assert read("gude-8045", cells) == {
+        "outlet.1": Measurement("probe", watts=0, kwh=0.5, kwh_wrap=4294967.296, level="outlet"),
+        "outlet.1@export": Measurement("probe@export", watts=12, kwh=0.4, kwh_wrap=4294967.296, level="outlet"),
+    }
+    (back,) = read("gude-8045", under(port, c2_1=1, c20_1=400)).items()
+    assert back[0] == "outlet.1@export"
+    assert (back[1].watts, back[1].kwh) == (None, 0.4)
 
 
 def test_the_end_of_a_vertiv_register_is_no_value():
