@@ -119,7 +119,7 @@ def discover(
         values = values | {"profile": found.profile}
     probes = {f"{level}.{index}": (level, index) for level, index in found.rows}
     measurements = poll(driver, values | {"probes": [f"{probe}@{probe}" for probe in probes]}, shared)
-    return found, {probes[each.probe]: each for each in measurements}
+    return found, {probes[each.probe]: each for each in measurements if each.probe in probes}  # not what flows back
 
 
 def poll(driver: type[Driver], values: Mapping[str, Any], shared: Any) -> list[Measurement]:
