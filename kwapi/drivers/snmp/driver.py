@@ -4,6 +4,7 @@ Names become rows of the device's tables (rows.py says how) when the driver open
 a while does not shift the others. Columns that change slowly are read less often; between, their values are unknown.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
@@ -36,6 +37,7 @@ from kwapi.measurement import LEVELS, Measurement
 
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
 AUTO, GENERIC = "auto", "generic"
+LOG = logging.getLogger(__name__)
 MIN_KEY = 8  # characters; RFC 3414, 11.2
 
 if TYPE_CHECKING:
@@ -151,21 +153,40 @@ class Snmp(Driver):
         self._bound = [(each, row[0], rows[row]) for each, (_, row) in zip(ids, chosen, strict=True)]
         self._power, self._others, self._slow = split_oids([cell for *_, cells in self._bound for cell in cells])
         self._slow_at = self.monotonic_clock()
+        self._unanswered: set[str] = set()  # columns that failed when they were last read
 
     def read(self) -> list[Measurement]:
         """Return what the device measures now, power first."""
         columns: Columns = self._agent.columns(self._power)
         self.mark_answer()
         now = self.monotonic_clock()
-        slow = self._slow if now >= self._slow_at else []
-        if others := self._others + slow:
-            columns = {**columns, **self._agent.columns(others)}
-        if slow:
+        is_slow = now >= self._slow_at - self.interval / 2  # polls may come a little early
+        if is_slow:
             self._slow_at = now + self.slow_interval
+        columns = {**columns, **self._read_others(self._others + (self._slow if is_slow else []), columns)}
         measurements = [each for ids, kind, cells in self._bound for each in measure(ids, kind, cells, columns)]
         if self._bound and not measurements:
             raise DeviceError(f"{self.host} answers, but without a usable value for any probe")
         return measurements
+
+    def _read_others(self, oids: Sequence[str], power: Columns) -> Columns:
+        """Return the columns that are read after power; none if they fail, for power that was read is published."""
+        if not oids:
+            return {}
+        try:
+            columns = self._agent.columns(oids)
+        except (DeviceError, OSError) as error:
+            if not any(cell.value(power) is not None for *_, cells in self._bound for cell in cells):
+                raise
+            if not self._unanswered:
+                self._partial_since = self.monotonic_clock()
+                LOG.warning("%s answers in part: %s", self.wattmeter, error)
+            self._unanswered.update(oids)
+            return {}
+        if self._unanswered and self._unanswered.issubset(oids):
+            LOG.info("%s answers in full after %.0f s", self.wattmeter, self.monotonic_clock() - self._partial_since)
+            self._unanswered.clear()
+        return columns
 
     @property
     def _ordered_kind(self) -> str:

@@ -16,6 +16,7 @@ class Agent:
     """An agent whose cells are values by OID; notes what it is asked, and takes a second if it has a clock."""
 
     clock = None
+    silent = ()  # prefixes of OIDs that it does not answer to
 
     def __init__(self, cells):
         self.cells = dict(cells)
@@ -28,6 +29,8 @@ class Agent:
         self.asked.append(list(oids))
         if self.clock:
             self.clock.now += 1
+        if any(oid.startswith(tuple(self.silent)) for oid in oids):
+            raise DeviceError("no answer")
         return {
             oid: {
                 tuple(map(int, cell.removeprefix(f"{oid}.").split("."))): value
@@ -163,6 +166,52 @@ def test_slow_columns_are_read_once_in_their_interval_and_never_repeated():
     assert [(each.kwh, each.kwh_wrap) for each in driver.read()] == [(None, None)]
     clock.now += 1
     assert [each.kwh for each in driver.read()] == [1.0]
+
+
+@pytest.mark.parametrize("early", [0.0, 0.01, -0.01])
+def test_slow_columns_that_are_due_are_not_put_off_by_a_poll_that_comes_early(early):
+    clock = Clock()
+    driver, _ = opened(["a"], eaton(), clock, slow_interval=10.0, interval=10.0)
+    driver.read()
+    clock.now += 10 - early
+    assert [each.kwh for each in driver.read()] == [1.0]
+
+
+def test_power_that_was_read_is_published_though_the_other_columns_time_out(caplog):
+    caplog.set_level("INFO")
+    clock = Clock()
+    driver, agent = opened(["a", "b"], eaton() | column(f"{EATON}.6.4.1.3", {"0.1": 500}), clock)
+    agent.silent = [f"{EATON}.6.4"]
+    for _ in range(3):
+        assert driver.read() == [
+            Measurement("a", watts=10, level="outlet"),
+            Measurement("b", watts=11, level="outlet"),
+        ]
+        clock.now += 10
+    agent.silent = []
+    assert [(each.watts, each.amps) for each in driver.read()] == [(10, 0.5), (11, None)]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "rack.pdu answers in part: no answer"),
+        ("INFO", "rack.pdu answers in full after 30 s"),
+    ]
+
+
+def test_slow_columns_that_time_out_are_told_once_though_the_others_answer_between(caplog):
+    clock = Clock()
+    driver, agent = opened(["a"], eaton() | column(f"{EATON}.6.4.1.3", {"0.1": 500}), clock)
+    agent.silent = [f"{EATON}.6.5.1.4"]
+    for _ in range(25):
+        driver.read()
+        clock.now += 1
+    assert len(caplog.records) == 1
+
+
+def test_without_power_a_time_out_is_the_devices_failure():
+    driver, agent = opened(["a"], eaton())
+    del agent.cells[f"{EATON}.6.5.1.3.0.1"]
+    agent.silent = [f"{EATON}.6.5.1.4"]
+    with pytest.raises(DeviceError, match="no answer"):
+        driver.read()
 
 
 def test_power_is_read_first_and_its_time_taken():
