@@ -3,8 +3,8 @@
 import pytest
 
 from kwapi.drivers.snmp.client import Target, to_text
-from kwapi.drivers.snmp.driver import SYS_OBJECT_ID, Snmp
-from kwapi.drivers.snmp.profile import KINDS, detect, load
+from kwapi.drivers.snmp.driver import Snmp, identify
+from kwapi.drivers.snmp.profile import KINDS, load
 from kwapi.drivers.snmp.rows import find_rows
 from kwapi.errors import DeviceError
 from tests.integration.recordings import ALL_PROFILES, copy_recordings, load_truth, recordings_directory
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.integration
 DEFAULTS = {option.dest: option.default for option in Snmp.options}
 FALLBACKS = {"apc-rpdu": "apc-rpdu2"}  # profile that is used: the one that is found by what the device calls itself
 RECORDED = {  # recordings without a truth file: the profile, and watts by row as they stand in the file
+    "cxc_ups": ("cxc-ups", {"output.1": 0}),
     "dell-ups_tower1000w": ("ups", {"output.1": 250, "inlet.1": 0}),
     "deltaups": ("ups", {"output.1": 951}),
     "deltaups_rfc1628string": ("delta-mini", {"output.1": 122}),
@@ -33,6 +34,8 @@ RECORDED = {  # recordings without a truth file: the profile, and watts by row a
 POWERLESS = {  # recordings of known families whose columns have no watts
     "apc-mgeups_galaxy7000": "mge-galaxy",
     "apc_masterswitch2": "apc-rpdu2",
+    "cxc": "cxc-ups",
+    "cxc_e3": "cxc-ups",
     "dell-ups_rack3750w": "ups",
     "hpe-ilo_4": "hpe-ilo",
     "hpe-ilo_4_with_bat_checks": "hpe-ilo",
@@ -41,10 +44,6 @@ POWERLESS = {  # recordings of known families whose columns have no watts
     "liebert_web485": "liebert-mpx",
     "liebert_weblbds": "liebert-mpx",
 }
-NET_SNMP = {
-    "netvision-rfc",
-    "powerwalker-vfi_20kcpgpf133",
-}  # call themselves so: only the configuration tells what they are
 E3METER = "e3meterdc"
 
 
@@ -119,7 +118,7 @@ def test_a_recorded_device_measures_what_its_mib_says(name, version, port, share
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_device_without_a_truth_file_measures_what_was_recorded(name, port, shared):
     profile, watts = RECORDED[name]
-    found = read_all(shared, port, name, profile, profile=profile if name in NET_SNMP else "auto")
+    found = read_all(shared, port, name, profile)
     measured = {f"{kind}.{index}": each.watts for (kind, index), each in found.items()}
     assert {row: value for row, value in measured.items() if value is not None} == watts
     assert all(each.volts is None or each.volts < 300 for each in found.values())
@@ -174,12 +173,12 @@ def test_a_device_without_columns_of_power_gives_no_watts(name, port, shared):
 
 def test_each_recording_is_detected(recordings, port, shared):
     expected = {name: FALLBACKS.get(profile, profile) for name, (profile, _) in ALL_PROFILES.items()}
-    expected |= {name: profile for name, (profile, _) in RECORDED.items() if name not in NET_SNMP}
+    expected |= {name: profile for name, (profile, _) in RECORDED.items()}
     expected |= POWERLESS | {E3METER: "e3meter", "poweralert_ups": "tripplite-ats"}  # and on to its fallback
     profiles, found = load(), {}
     for name in recordings:
-        answer = shared.agent(Target("127.0.0.1", port, "2c", name)).get([SYS_OBJECT_ID])
-        if profile := detect(profiles, str(answer.get(SYS_OBJECT_ID))):
+        profile, _ = identify(shared.agent(Target("127.0.0.1", port, "2c", name)), profiles)
+        if profile:
             found[name] = profile.name
     assert found == expected
 
@@ -189,10 +188,10 @@ def test_profiles_that_were_checked_on_a_recording_say_so():
     assert {profile.name for profile in load().values() if profile.checked == "recording"} == checked
 
 
-@pytest.mark.parametrize("name", ["eltek-webpower", *NET_SNMP])
-def test_a_device_of_no_known_family_says_so(name, port, shared):
-    with pytest.raises(DeviceError, match="which no profile knows; set profile"):
-        read(shared, port, name, ["server-1"])
+def test_a_device_of_no_known_family_says_so(port, shared):
+    for name in ("eltek-webpower", "huawei-smu"):  # the latter calls itself net-snmp
+        with pytest.raises(DeviceError, match="which no profile knows; set profile"):
+            read(shared, port, name, ["server-1"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ a while does not shift the others. Columns that change slowly are read less ofte
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from oslo_config import cfg
 from kwapi.drivers.base import Driver
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.drivers.snmp import profile as profiles
-from kwapi.drivers.snmp.client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Client, Index, Target
+from kwapi.drivers.snmp.client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Client, Index, Target, Value
 from kwapi.drivers.snmp.profile import OID, Profile
 from kwapi.drivers.snmp.pysnmp import PysnmpLoop
 from kwapi.drivers.snmp.rows import (
@@ -41,7 +41,8 @@ LOG = logging.getLogger(__name__)
 MIN_KEY = 8  # characters; RFC 3414, 11.2
 
 if TYPE_CHECKING:
-    from kwapi.drivers.snmp.gufo import GufoClient
+    from kwapi.drivers.snmp.client import Agent
+    from kwapi.drivers.snmp.gufo import GufoAgent, GufoClient
 
 
 class Snmp(Driver):
@@ -73,7 +74,8 @@ class Snmp(Driver):
         cfg.StrOpt(
             "profile",
             default=AUTO,
-            help="Device family. auto: found by what the device calls itself (sysObjectID); generic: the OIDs below.",
+            help="Device family. auto: found by what the device calls itself (sysObjectID), or has; "
+            "generic: the OIDs below.",
         ),
         PROFILE_DIR,
         cfg.ListOpt("oid", default=[], help="generic: columns or single values; the i-th name is the i-th row."),
@@ -220,8 +222,8 @@ class Snmp(Driver):
         return find_rows(found, columns), columns
 
     def _detect(self, known: dict[str, Profile]) -> Profile:
-        name = self._agent.get([SYS_OBJECT_ID]).get(SYS_OBJECT_ID)
-        if isinstance(name, str) and (found := profiles.detect(known, name)):
+        found, name = identify(self._agent, known)
+        if found:
             return found
         raise DeviceError(
             f"{self.host} has the sysObjectID {name!r}, which no profile knows; set profile in its section"
@@ -301,6 +303,16 @@ def _probe_of(name: str) -> tuple[str, str | None]:
         return parse_probe(name)[:2]
     except ValueError:
         return "", None
+
+
+def identify(agent: "Agent | GufoAgent", known: Mapping[str, Profile]) -> tuple[Profile | None, Value | None]:
+    """Return the profile that fits a device, if there is one, and what the device calls itself."""
+    name = agent.get([SYS_OBJECT_ID]).get(SYS_OBJECT_ID)
+    if found := profiles.detect(known, str(name)):
+        return found, name
+    columns = agent.columns([profile.known_by for profile in known.values() if profile.known_by])
+    answering = (profile for profile in known.values() if profile.known_by and columns[profile.known_by])
+    return next(answering, None), name
 
 
 def split_oids(cells: Sequence[Cell]) -> tuple[list[str], list[str], list[str]]:

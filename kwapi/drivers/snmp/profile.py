@@ -6,6 +6,8 @@ A file holds the profiles of a vendor, a profile one table for each kind of row,
     title, source                     shown to people; where the facts come from
     checked                           "recording" of a real device, or "MIB" alone
     sys_object_ids                    what the device calls itself; without them the configuration must name the profile
+    known_by                          column that only such devices have; asked for when no profile knows what a device
+                                      calls itself, as with those that leave it at net-snmp's own
     base                              prefix of every OID below
     fallback                          profile to take when this one yields no active power
     like                              profile that has the tables, found under this one's base
@@ -67,6 +69,7 @@ PROFILE_KEYS: dict[str, type] = {
     "source": str,
     "checked": str,
     "sys_object_ids": list,
+    "known_by": str,
     "base": str,
     "fallback": str,
     "like": str,
@@ -192,6 +195,7 @@ class Profile:
     tables: tuple[Table, ...]
     checked: str = "MIB"
     fallback: str | None = None
+    known_by: str | None = None
 
     def oids(self) -> list[str]:
         """Return every column that the profile speaks of, once."""
@@ -248,6 +252,7 @@ def _profile(name: str, entry: Mapping[str, Any], entries: Mapping[str, Mapping[
         tables=tuple(_table(entry["base"], kind, tables[kind]) for kind in KINDS if kind in tables),
         checked=entry["checked"],
         fallback=entry.get("fallback"),
+        known_by=f"{entry['base']}.{entry['known_by']}" if "known_by" in entry else None,
     )
 
 
@@ -331,7 +336,7 @@ def _column_mistakes(where: str, quantity: str, line: Mapping[str, Any], table: 
 
 
 def _content_problem(key: str, value: Any) -> str | None:
-    if key in ("oid", "base", "digits", "factors", "names", "labels") and not OID.fullmatch(value):
+    if key in ("oid", "base", "known_by", "digits", "factors", "names", "labels") and not OID.fullmatch(value):
         return "is no OID"
     if key == "sys_object_ids" and not all(isinstance(oid, str) and OID.fullmatch(oid) for oid in value):
         return "are not all OIDs"

@@ -247,6 +247,22 @@ def test_an_unknown_device_is_told_by_its_object_id():
         opened(["a"], {})
 
 
+UPS_OUTPUT = "1.3.6.1.2.1.33.1.4.4.1"
+
+
+@pytest.mark.parametrize("named", [{SYS_OBJECT_ID: "1.3.6.1.4.1.8072.3.2.10"}, {}])
+def test_a_device_that_does_not_say_what_it_is_is_known_by_what_it_has(named):
+    driver, agent = opened(["a@output"], {**named, f"{UPS_OUTPUT}.4.1": 200})
+    assert watts(driver.read()) == {"a": 200}
+    assert agent.asked[0] == [profile.known_by for profile in load().values() if profile.known_by]
+
+
+def test_what_a_device_says_it_is_goes_before_what_it_has():
+    driver, agent = opened(["a"], {**eaton(), f"{UPS_OUTPUT}.4.1": 200})
+    assert watts(driver.read()) == {"a": 10}
+    assert not any(f"{UPS_OUTPUT}.4" in oids for oids in agent.asked)
+
+
 def test_a_profile_may_be_named():
     cells = eaton()
     del cells[SYS_OBJECT_ID]

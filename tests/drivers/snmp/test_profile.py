@@ -135,6 +135,7 @@ def test_a_directory_adds_profiles(folder):
         ('title = "A PDU"', "title = 5", ["my.toml: [pdu] title: 5 is not of type str"]),
         ('"1.3.6.1.4.1.99999"', '"enterprises.99999"', ["my.toml: [pdu] base: 'enterprises.99999' is no OID"]),
         ('["1.3.6.1.4.1.99999.1"]', "[5]", ["my.toml: [pdu] sys_object_ids: [5] are not all OIDs"]),
+        ("base", 'known_by = "w"\nbase', ["my.toml: [pdu] known_by: 'w' is no OID"]),
         ("[pdu.outlet]", "[pdu.plug]", ["my.toml: [pdu] plug: unknown key", "my.toml: [pdu]: has to have either"]),
         ("w = {", "watts = {", ["my.toml: [pdu.outlet] watts: unknown key"]),
         ('"1.1"', '".1.1"', ["my.toml: [pdu.outlet] w oid: '.1.1' is no OID"]),
