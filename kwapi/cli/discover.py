@@ -44,7 +44,7 @@ OPTIONS = {  # of each driver: those that matter for finding out
     "modbus": ("unit", "rtu_over_tcp", "timeout", "profile"),
 }
 SHOWN_SECRETS = ("community",)  # is read by whoever reads the network, so it may stand on a command line
-SYS_DESCR, SYS_OBJECT_ID = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0"
+SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 PATIENCE = 60.0  # seconds; to look at all of a device takes longer than a poll
 HERTZ, VOLTS = (45.0, 65.0), (80.0, 500.0)  # of mains; what a meter must read to be of a model
 
@@ -134,11 +134,14 @@ def poll(driver: type[Driver], values: Mapping[str, Any], shared: Any) -> list[M
 
 def _find_snmp(values: Mapping[str, Any], shared: Any) -> Found:
     """Return what an SNMP agent has, by the profile that the driver would take."""
+    from kwapi.drivers.snmp.driver import identify  # its library is an extra
+
     agent = shared.agent(Target(**{each.name: values[each.name] for each in fields(Target)}))
     known = profiles.load()
-    system = agent.get([SYS_DESCR, SYS_OBJECT_ID])
-    calls_itself = system.get(SYS_OBJECT_ID)
-    found = known.get(values["profile"]) or profiles.detect(known, str(calls_itself))
+    system = agent.get([SYS_DESCR])
+    found, calls_itself = known.get(values["profile"]), None
+    if not found:
+        found, calls_itself = identify(agent, known)
     if not found:
         raise DeviceError(
             f"answers, but no profile knows its sysObjectID {calls_itself!r}; --profile takes one of "
