@@ -9,7 +9,6 @@ from pysnmp.proto.rfc1902 import ObjectIdentifier, OctetString
 from kwapi.cli import discover
 from kwapi.cli.discover import Found, clean, probe_names, rows_to_name, wattmeter_name
 from kwapi.config import Reader
-from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.measurement import Measurement
 from tests.drivers.modbus_meter import Meter, TcpServer, words
@@ -225,15 +224,6 @@ def test_without_power_at_the_outlets_the_outermost_rows_with_power_are_named():
     assert rows_to_name(found, {inlet: power, outlet: power}) == [outlet]
     assert rows_to_name(found, {phase: current}) == [phase]
     assert rows_to_name(found, {}) == []
-
-
-def test_profiles_know_where_labels_are():
-    labels = {name: table.labels for name, profile in load().items() for table in profile.tables if table.labels}
-    assert labels == {
-        "apc-rpdu2": "1.3.6.1.4.1.318.1.1.26.9.4.3.1.3",
-        "eaton-g3": "1.3.6.1.4.1.534.6.6.7.6.1.1.3",
-        "raritan-pdu2": "1.3.6.1.4.1.13742.6.3.5.3.1.3",
-    }
 
 
 def meter(values):

@@ -183,6 +183,28 @@ def test_each_recording_is_detected(recordings, port, shared):
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "rows", "second"),
+    [
+        ("atenpdu", "outlet", 42, "02"),
+        ("eatonpdu_2", "outlet", 24, "DC Converter-1"),
+        ("hpe-mapdu_pdu3", "outlet", 48, "OUTLET 2"),
+        ("panduit", "bank", 12, "B4"),
+        ("raritan-pdu_px2", "outlet", 12, "OUTLET2"),
+        ("schleifenbauer_dpm27e", "outlet", 27, "channel2"),
+        ("sentry3_3phase", "phase", 4, "TowerA_InfeedB"),
+        ("sentry4", "inlet", 2, "Link1_Cord_A"),
+        ("vertiv-pdu_mg02e4w1", "phase", 3, "Phase B"),
+    ],
+)
+def test_labels_are_those_of_the_rows(name, kind, rows, second, port, shared):
+    (oid,) = (table.labels for table in load()[ALL_PROFILES[name][0]].tables if table.kind == kind)
+    labels = shared.agent(Target("127.0.0.1", port, "2c", name)).columns([oid])[oid]
+    known = {index for of, index in rows_of(shared, port, name, ALL_PROFILES[name][0]) if of == kind}
+    assert known <= set(map(to_text, labels))
+    assert (len(labels), labels[sorted(labels)[1]]) == (rows, second)
+
+
 def test_profiles_that_were_checked_on_a_recording_say_so():
     checked = {profile for profile, _ in [*ALL_PROFILES.values(), *RECORDED.values()]} | {"e3meter", "mge-galaxy"}
     assert {profile.name for profile in load().values() if profile.checked == "recording"} == checked

@@ -247,12 +247,13 @@ def test_an_unknown_device_is_told_by_its_object_id():
         opened(["a"], {})
 
 
-UPS_OUTPUT = "1.3.6.1.2.1.33.1.4.4.1"
+UPS_OUTPUT, PLANET = "1.3.6.1.2.1.33.1.4.4.1", "1.3.6.1.4.1.10456.3.3"
 
 
 @pytest.mark.parametrize("named", [{SYS_OBJECT_ID: "1.3.6.1.4.1.8072.3.2.10"}, {}])
-def test_a_device_that_does_not_say_what_it_is_is_known_by_what_it_has(named):
-    driver, agent = opened(["a@output"], {**named, f"{UPS_OUTPUT}.4.1": 200})
+@pytest.mark.parametrize("power", [f"{UPS_OUTPUT}.4.1", f"{PLANET}.2.1.6.1"])
+def test_a_device_that_does_not_say_what_it_is_is_known_by_what_it_has(named, power):
+    driver, agent = opened(["a@output" if power.startswith(UPS_OUTPUT) else "a@inlet"], {**named, power: 200})
     assert watts(driver.read()) == {"a": 200}
     assert agent.asked[0] == [profile.known_by for profile in load().values() if profile.known_by]
 

@@ -74,7 +74,33 @@ def test_the_profiles_of_kwapi_are_sound():
 
 def test_power_flows_back_only_where_a_mib_says_so():
     both_ways = {profile.name for profile in load().values() for table in profile.tables if table.two_way}
-    assert both_ways == {"e3meter", "gude-8045", "rnx-updu"}
+    assert both_ways == {"e3meter", "e3meter-ipm", "gude-8045", "rnx-updu"}
+
+
+def test_the_profiles_of_kwapi_know_where_labels_are():
+    labels = {(p.name, table.kind): table.labels for p in load().values() for table in p.tables if table.labels}
+    assert {row: oid.removeprefix("1.3.6.1.4.1.") for row, oid in labels.items()} == {
+        ("apc-rpdu2", "outlet"): "318.1.1.26.9.4.3.1.3",
+        ("aten", "outlet"): "21317.1.3.2.2.2.2.10.1.2",
+        ("conteg", "outlet"): "28402.12.1.1.2.7.1.1.2",
+        ("e3meter-ipm", "phase"): "21695.1.10.7.2.1.11",
+        ("eaton-g3", "outlet"): "534.6.6.7.6.1.1.3",
+        ("gude-8045", "phase"): "28507.87.1.5.1.2.1.25",
+        ("hpe-pdu3", "outlet"): "232.165.11.5.1.1.2",
+        ("panduit-g5", "bank"): "19536.10.1.3.1.1.2",
+        ("panduit-g5", "outlet"): "19536.10.1.5.1.1.2",
+        ("powertek", "outlet"): "42610.1.4.4.1.6.2.1.3.1.2",
+        ("raritan-pdu2", "outlet"): "13742.6.3.5.3.1.3",
+        **{("rnx-updu", kind): "55108.1.3.1.1.13" for kind in ("inlet", "phase", "bank", "outlet")},
+        ("schleifenbauer", "outlet"): "31034.12.1.1.2.7.1.1.2",
+        ("sentry3", "outlet"): "1718.3.2.3.1.3",
+        ("sentry3", "phase"): "1718.3.2.2.1.3",
+        ("sentry4", "inlet"): "1718.4.1.3.2.1.3",
+        ("sentry4", "outlet"): "1718.4.1.8.2.1.3",
+        ("vertiv-geist", "bank"): "21239.5.2.3.3.1.3",
+        ("vertiv-geist", "outlet"): "21239.5.2.3.6.1.3",
+        ("vertiv-geist", "phase"): "21239.5.2.3.2.1.3",
+    }
 
 
 def test_kinds_of_rows_are_levels_outermost_first():
@@ -92,6 +118,9 @@ def test_kinds_of_rows_are_levels_outermost_first():
         ("1.3.6.1.4.1.318.1.3.4.9", "apc-easy"),
         ("1.3.6.1.4.1.318.1.3.2.7", "apc-ups"),
         (".1.3.6.1.4.1.232.165.11", "hpe-pdu3"),
+        ("1.3.6.1.4.1.21695.1.10.7", "e3meter-ipm"),
+        ("1.3.6.1.4.1.21695.1401", "e3meter"),
+        ("1.3.6.1.4.1.42610.1.4.4", "powertek"),
         ("1.3.6.1.4.1.8072.3.2.10", None),
     ],
 )
@@ -338,6 +367,39 @@ def test_gude_counts_what_flows_in_and_what_flows_back_apart():
     (back,) = read("gude-8045", under(port, c2_1=1, c20_1=400)).items()
     assert back[0] == "outlet.1@export"
     assert (back[1].watts, back[1].kwh) == (None, 0.4)
+
+
+def test_planet_power_is_in_watts_and_current_in_tenths():
+    found = read("planet-pdu", under("1.3.6.1.4.1.10456.3.3", c2_1_5_1=52, c2_1_6_1=1190, c3_1_7_8=4, c3_1_9_8=87))
+    assert found == {
+        "inlet.1": Measurement("probe", watts=1190, amps=5.2, level="inlet"),
+        "outlet.8": Measurement("probe", watts=87, amps=0.4, level="outlet"),
+    }
+
+
+def test_powertek_power_is_in_tenths_and_its_doubtful_register_no_value():
+    pdu = "1.3.6.1.4.1.42610.1.4.4.1.6"
+    cells = under(pdu, c1_2_1_2_1=11114, c1_2_1_4_1=10_526_559)
+    cells |= under(pdu, c2_1_2_1_5_11=403, c2_1_2_1_3_11=18, c2_1_2_1_4_11=977, c2_1_2_1_6_11=7)
+    assert read("powertek", cells) == {
+        "inlet.1": Measurement("probe", watts=1111.4, level="inlet"),
+        "outlet.11": Measurement("probe", watts=40.3, amps=0.18, power_factor=0.977, level="outlet"),
+    }
+
+
+def test_an_e3meter_strip_has_its_conductors_but_for_the_neutral_one():
+    meters = "1.3.6.1.4.1.21695.1.10.7.2.1"
+    cells = under(meters, c2_0=3_460_523, c5_0=1138, c7_0=1155, c8_0=226_440, c9_0=5101, c10_0=49_980, c12_0=0)
+    found = read("e3meter-ipm", cells | under(meters, c5_1=-9, c9_3=1200, c12_3=1))
+    assert found["phase.0"] == Measurement(
+        "probe", 1138, volt_amperes=1155, volts=226.44, amps=5.101, hertz=49.98, kwh=3460.523, level="phase"
+    )
+    assert {row: each.watts for row, each in found.items()} == {
+        "phase.0": 1138,
+        "phase.0@export": 0,
+        "phase.1": 0,
+        "phase.1@export": 9,
+    }
 
 
 def test_the_end_of_a_vertiv_register_is_no_value():
