@@ -36,6 +36,7 @@ from kwapi.errors import ConfigError, DeviceError
 from kwapi.measurement import LEVELS, Measurement
 
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
+SYS_UP_TIME = "1.3.6.1.2.1.1.3"  # as a column
 AUTO, GENERIC = "auto", "generic"
 LOG = logging.getLogger(__name__)
 MIN_KEY = 8  # characters; RFC 3414, 11.2
@@ -154,7 +155,9 @@ class Snmp(Driver):
         ids = add_exports([(probe, kind) for probe, (kind, _) in chosen], two_way_kinds(rows))
         self._bound = [(each, row[0], rows[row]) for each, (_, row) in zip(ids, chosen, strict=True)]
         self._power, self._others, self._slow = split_oids([cell for *_, cells in self._bound for cell in cells])
+        self._slow.append(SYS_UP_TIME)
         self._slow_at = self.monotonic_clock()
+        self._up_time = 0
         self._unanswered: set[str] = set()  # columns that failed when they were last read
 
     def read(self) -> list[Measurement]:
@@ -166,6 +169,8 @@ class Snmp(Driver):
         if is_slow:
             self._slow_at = now + self.slow_interval
         columns = {**columns, **self._read_others(self._others + (self._slow if is_slow else []), columns)}
+        if self._has_restarted(columns):
+            raise DeviceError(f"{self.host} has restarted, and may have numbered its rows anew")
         measurements = [each for ids, kind, cells in self._bound for each in measure(ids, kind, cells, columns)]
         if self._bound and not measurements:
             raise DeviceError(f"{self.host} answers, but without a usable value for any probe")
@@ -189,6 +194,13 @@ class Snmp(Driver):
             LOG.info("%s answers in full after %.0f s", self.wattmeter, self.monotonic_clock() - self._partial_since)
             self._unanswered.clear()
         return columns
+
+    def _has_restarted(self, columns: Columns) -> bool:
+        ticks = columns.get(SYS_UP_TIME, {}).get((0,))
+        if not isinstance(ticks, int):  # not read this time, or the device has none
+            return False
+        before, self._up_time = self._up_time, ticks
+        return ticks < before  # also after 497 days, when the counter starts again: one poll is no great loss
 
     @property
     def _ordered_kind(self) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from kwapi.drivers.snmp.driver import SYS_OBJECT_ID, Snmp, split_oids
+from kwapi.drivers.snmp.driver import SYS_OBJECT_ID, SYS_UP_TIME, Snmp, split_oids
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.snmp.rows import find_rows, list_rows, parse_probe
 from kwapi.errors import DeviceError
@@ -271,6 +271,37 @@ def test_a_profile_may_be_named():
     assert watts(driver.read()) == {"a": 10}
 
 
+RITTAL = "1.3.6.1.4.1.2606.7.4.2.2.1"
+
+
+def rittal(up_time, *names):
+    """Return a Rittal PDU's list of variables, each worth 100 times its number in the list."""
+    cells = {SYS_OBJECT_ID: "1.3.6.1.4.1.2606.7", f"{SYS_UP_TIME}.0": up_time}
+    for number, name in enumerate(names, 1):
+        row = {"3": f"Phase {name}.Power.Active.Value", "7": 0, "11": 100 * number}
+        cells |= {f"{RITTAL}.{place}.2.{number}": value for place, value in row.items()}
+    return cells
+
+
+def test_a_device_that_restarts_has_its_rows_looked_up_anew():
+    clock = Clock()
+    driver, agent = opened(["a@phase.2.1"], rittal(5000, "L1", "L2"), clock, slow_interval=10.0)
+    assert watts(driver.read()) == {"a": 100}
+    agent.cells = rittal(90, "L3", "L1", "L2")  # it found another meter, and counts its variables anew
+    clock.now += 10
+    with pytest.raises(DeviceError, match="pdu has restarted"):
+        driver.read()
+    driver.open()
+    assert watts(driver.read()) == {"a": 200}
+
+
+def test_a_device_without_an_up_time_is_believed_to_run():
+    clock = Clock()
+    cells = {oid: value for oid, value in rittal(0, "L1").items() if oid != f"{SYS_UP_TIME}.0"}
+    driver, _ = opened(["a@phase.2.1"], cells, clock, slow_interval=0.0)
+    assert [watts(driver.read()), watts(driver.read())] == [{"a": 100}, {"a": 100}]
+
+
 def raritan(available=1, digits=None):
     cells = {SYS_OBJECT_ID: RARITAN}
     for outlet in (1, 2):
@@ -289,7 +320,7 @@ def test_sensors_of_one_column_are_split_and_scaled_by_the_devices_own_digits():
     assert first == Measurement(
         "a", watts=123.4, volt_amperes=130.0, amps=0.5, kwh=5000.0, kwh_wrap=4294967.296, level="outlet"
     )
-    assert agent.asked == [[f"{RARITAN}.5.4.3.1.4", f"{RARITAN}.5.4.3.1.2"]]
+    assert agent.asked == [[f"{RARITAN}.5.4.3.1.4", f"{RARITAN}.5.4.3.1.2"], [SYS_UP_TIME]]
 
 
 def test_a_sensor_must_be_available_where_the_device_tells():
