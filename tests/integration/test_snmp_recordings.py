@@ -25,7 +25,7 @@ RECORDED = {  # recordings without a truth file: the profile, and watts by row a
     "netvision-rfc": ("ups", {"output.1": 200}),
     "poweralert_2": ("ups", {"output.1": 357}),
     "poweralert_ups": ("ups", {"output.1": 301}),
-    "powerwalker-vfi_20kcpgpf133": ("ups", {f"{kind}.{line}": 0 for kind in ("output", "inlet") for line in (1, 2, 3)}),
+    "powerwalker-vfi_20kcpgpf133": ("ups", {f"inlet.{line}": 0 for line in (1, 2, 3)}),  # 0 W at 14 A of output
     "rittal-cmc-iii-pu_pdu-controller": (
         "rittal-cmc3",
         {"inlet.2": 2742, "phase.2.1": 1041, "phase.2.2": 1240, "phase.2.3": 466},

@@ -23,6 +23,7 @@ A quantity also takes:
     sensor      the column holds all quantities, and the last part of the index says which
     name        the column holds all quantities, and the table's column of names says which; each # in the name stands
                 for a number, and these are the end of the row's index
+    idle        quantity that is 0 too when a 0 of this one is true; beside another value the 0 means "none"
     product     two quantities: the value is worked out of them where the device does not have the column
 
 A table also takes:
@@ -88,6 +89,7 @@ COLUMN_KEYS: dict[str, type] = {
     "sensor": int,
     "name": str,
     "product": list,
+    "idle": str,
     "signed": bool,
     "invalid": list,
     "slow": bool,
@@ -127,6 +129,7 @@ class Column:
     sensor: int | None = None
     name: re.Pattern[str] | None = None
     product: tuple[str, ...] = ()
+    idle: str | None = None
     cell: Index | None = None
     place: Index = ()
 
@@ -270,7 +273,7 @@ def _condition(base: str, line: Mapping[str, Any]) -> Condition:
 
 
 def _column(base: str, quantity: str, line: Mapping[str, Any]) -> Column:
-    options = {key: value for key, value in line.items() if key in ("signed", "slow", "wrap", "sensor")}
+    options = {key: value for key, value in line.items() if key in ("signed", "slow", "wrap", "sensor", "idle")}
     name = line.get("name")
     return Column(
         quantity=quantity,
@@ -330,9 +333,12 @@ def _column_mistakes(where: str, quantity: str, line: Mapping[str, Any], table: 
             yield f"{where} unit: {error}"
     if ("name" in line) != ("names" in table):
         yield f"{where}: name needs the table's names, and the other way round"
+    others = [key for key in table if key in UNITS and key != quantity]
     product = line.get("product", [])
-    if isinstance(product, list) and not all(key in table and key in UNITS and key != quantity for key in product):
+    if isinstance(product, list) and not all(key in others for key in product):
         yield f"{where} product: {product!r} are not quantities of the table"
+    if "idle" in line and line["idle"] not in others:
+        yield f"{where} idle: {line['idle']!r} is not another quantity of the table"
 
 
 def _content_problem(key: str, value: Any) -> str | None:

@@ -27,7 +27,7 @@ class Cell:
     """One value of a row, and what is needed to read it.
 
     ``scale`` is what one count is worth on this device; ``factors`` are two other cells, if the device has no column
-    for the quantity and the value is worked out of theirs.
+    for the quantity and the value is worked out of theirs; ``idle`` is the cell that is 0 too when a 0 is true.
     """
 
     column: Column
@@ -35,12 +35,14 @@ class Cell:
     scale: Fraction
     available: Condition | None = None
     factors: "tuple[Cell, ...]" = ()
+    idle: "Cell | None" = None
 
     def oids(self) -> tuple[str, ...]:
         """Return the columns it is read from."""
         if self.factors:
             return tuple(oid for factor in self.factors for oid in factor.oids())
-        return (self.column.oid, self.available.oid) if self.available else (self.column.oid,)
+        others = self.idle.oids() if self.idle else ()
+        return (self.column.oid, self.available.oid, *others) if self.available else (self.column.oid, *others)
 
     def value(self, columns: Columns) -> float | None:
         """Return the value in the unit of its quantity, None if there is none this time."""
@@ -50,7 +52,9 @@ class Cell:
         if self.available and not self.available.holds(columns.get(self.available.oid, {}).get(self.index)):
             return None
         count = self.column.count(columns.get(self.column.oid, {}).get(self.index))
-        return None if count is None else self._scaled(count)
+        if count is None or (count == 0 and self.idle and self.idle.value(columns)):
+            return None
+        return self._scaled(count)
 
     def wrap(self) -> float | None:
         """Return the value at which a register starts again at zero, None if it never does."""
@@ -105,6 +109,8 @@ def _cells(table: Table, named: Mapping[Column, Mapping[Index, Index]], columns:
         if scale := _scale(table, column, columns, index):
             cells[column.quantity] = Cell(column, index, scale, available)
     for cell in cells.values():
+        if cell.column.idle in cells:
+            cell = replace(cell, idle=cells[cell.column.idle])
         if not cell.column.product or columns.get(cell.column.oid):
             yield cell
         elif all(quantity in cells for quantity in cell.column.product):

@@ -226,6 +226,12 @@ def test_power_is_read_first_and_its_time_taken():
     assert clock.now == 1_800_000_002.0
 
 
+def test_amperes_that_tell_whether_no_watts_are_true_are_read_with_them():
+    driver, agent = opened(["a@output"], {f"{UPS_OUTPUT}.3.1": 145, f"{UPS_OUTPUT}.4.1": 0}, profile="ups")
+    agent.silent = [f"{UPS_OUTPUT}.2"]
+    assert driver.read() == [Measurement("a", amps=14.5, level="device")]
+
+
 def test_only_columns_of_named_levels_are_polled():
     driver, agent = opened(["rack@inlet"], eaton())
     agent.asked.clear()

@@ -186,6 +186,8 @@ def test_a_directory_adds_profiles(folder):
             'product = ["kwh", "pf"]',
             ["my.toml: [pdu.outlet] w product: ['kwh', 'pf'] are not quantities of the table"],
         ),
+        ("signed = true", 'idle = "va"', ["my.toml: [pdu.outlet] w idle: 'va' is not another quantity of the table"]),
+        ("signed = true", "idle = true", ["my.toml: [pdu.outlet] w idle: True is not of type str"]),
         ("signed = true", 'name = "Power"', ["my.toml: [pdu.outlet] w: name needs the table's names"]),
         (
             "[pdu.outlet]",
@@ -428,6 +430,14 @@ def test_an_output_of_a_ups_is_outermost_and_an_unmeasured_line_is_none():
         "output.1": Measurement("probe", watts=200, level="device"),
         "inlet.1": Measurement("probe", volts=234, level="inlet"),
     }
+
+
+def test_no_watts_beside_amperes_are_unknown_watts():
+    output = "1.3.6.1.2.1.33.1.4.4.1"
+    cells = under(output, c3_1=145, c4_1=0, c3_2=0, c4_2=0, c4_3=0, c3_4=22, c4_4=200)
+    found = read("ups", cells)
+    assert found["output.1"].amps == 14.5
+    assert [found[f"output.{line}"].watts for line in (1, 2, 3, 4)] == [None, 0, 0, 200]
 
 
 def test_a_device_without_any_column_has_no_power_here():
