@@ -1,6 +1,7 @@
 """What the documents show is tried."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -8,6 +9,7 @@ from kwapi.config import Reader
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
+from tests.drivers.snmp.walks import read_walk
 from tests.test_layers import ROOT
 
 
@@ -50,11 +52,11 @@ def test_links_lead_somewhere(document):
         assert target.startswith("http") or (path.parent / target).exists(), target
 
 
-def test_the_profile_of_contributing_is_sound(tmp_path):
+def test_the_profile_of_contributing_fits_its_fixture(tmp_path):
+    profile, fixture = code_blocks("CONTRIBUTING.md", "toml")
     (tmp_path / "snmp").mkdir()
-    (tmp_path / "snmp" / "acme.toml").write_text(code_blocks("CONTRIBUTING.md", "toml")[0])
-    acme = load(tmp_path)["acme"]
-    assert [(table.kind, [column.quantity for column in table.columns]) for table in acme.tables] == [
-        ("inlet", ["w"]),
-        ("outlet", ["w", "a", "kwh"]),
-    ]
+    (tmp_path / "snmp" / "acme.toml").write_text(profile)
+    known = load(tmp_path)
+    entry = tomllib.loads(fixture)
+    assert read_walk(entry["walk"], known) == (entry["profile"], entry["expected"])
+    assert {column.quantity for table in known["acme"].tables for column in table.columns} == {"w", "a", "kwh"}

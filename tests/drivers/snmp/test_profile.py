@@ -371,39 +371,6 @@ def test_gude_counts_what_flows_in_and_what_flows_back_apart():
     assert (back[1].watts, back[1].kwh) == (None, 0.4)
 
 
-def test_planet_power_is_in_watts_and_current_in_tenths():
-    found = read("planet-pdu", under("1.3.6.1.4.1.10456.3.3", c2_1_5_1=52, c2_1_6_1=1190, c3_1_7_8=4, c3_1_9_8=87))
-    assert found == {
-        "inlet.1": Measurement("probe", watts=1190, amps=5.2, level="inlet"),
-        "outlet.8": Measurement("probe", watts=87, amps=0.4, level="outlet"),
-    }
-
-
-def test_powertek_power_is_in_tenths_and_its_doubtful_register_no_value():
-    pdu = "1.3.6.1.4.1.42610.1.4.4.1.6"
-    cells = under(pdu, c1_2_1_2_1=11114, c1_2_1_4_1=10_526_559)
-    cells |= under(pdu, c2_1_2_1_5_11=403, c2_1_2_1_3_11=18, c2_1_2_1_4_11=977, c2_1_2_1_6_11=7)
-    assert read("powertek", cells) == {
-        "inlet.1": Measurement("probe", watts=1111.4, level="inlet"),
-        "outlet.11": Measurement("probe", watts=40.3, amps=0.18, power_factor=0.977, level="outlet"),
-    }
-
-
-def test_an_e3meter_strip_has_its_conductors_but_for_the_neutral_one():
-    meters = "1.3.6.1.4.1.21695.1.10.7.2.1"
-    cells = under(meters, c2_0=3_460_523, c5_0=1138, c7_0=1155, c8_0=226_440, c9_0=5101, c10_0=49_980, c12_0=0)
-    found = read("e3meter-ipm", cells | under(meters, c5_1=-9, c9_3=1200, c12_3=1))
-    assert found["phase.0"] == Measurement(
-        "probe", 1138, volt_amperes=1155, volts=226.44, amps=5.101, hertz=49.98, kwh=3460.523, level="phase"
-    )
-    assert {row: each.watts for row, each in found.items()} == {
-        "phase.0": 1138,
-        "phase.0@export": 0,
-        "phase.1": 0,
-        "phase.1@export": 9,
-    }
-
-
 def test_the_end_of_a_vertiv_register_is_no_value():
     (only,) = read("vertiv-geist", under("1.3.6.1.4.1.21239.5.2.3.1.1", c9_1=1017, c12_1=9_999_000)).values()
     assert (only.watts, only.kwh, only.kwh_wrap) == (1017, None, None)
