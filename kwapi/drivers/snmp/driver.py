@@ -158,6 +158,7 @@ class Snmp(Driver):
         self._slow.append(SYS_UP_TIME)
         self._slow_at = self.monotonic_clock()
         self._up_time = 0
+        self._others_fail = False
         self._unanswered: set[str] = set()  # columns that failed when they were last read
 
     def read(self) -> list[Measurement]:
@@ -168,7 +169,7 @@ class Snmp(Driver):
         is_slow = now >= self._slow_at - self.interval / 2  # polls may come a little early
         if is_slow:
             self._slow_at = now + self.slow_interval
-        columns = {**columns, **self._read_others(self._others + (self._slow if is_slow else []), columns)}
+        columns = {**columns, **self._read_others(self._slow if is_slow else [], columns)}
         if self._has_restarted(columns):
             raise DeviceError(f"{self.host} has restarted, and may have numbered its rows anew")
         measurements = [each for ids, kind, cells in self._bound for each in measure(ids, kind, cells, columns)]
@@ -176,9 +177,13 @@ class Snmp(Driver):
             raise DeviceError(f"{self.host} answers, but without a usable value for any probe")
         return measurements
 
-    def _read_others(self, oids: Sequence[str], power: Columns) -> Columns:
-        """Return the columns that are read after power; none if they fail, for power that was read is published."""
-        if not oids:
+    def _read_others(self, slow: Sequence[str], power: Columns) -> Columns:
+        """Return the columns that are read after power; none if they fail, for power that was read is published.
+
+        Those that failed are not tried again before slow ones are due, lest each poll waits for them in vain.
+        """
+        oids = [*self._others, *slow]
+        if not oids or (self._others_fail and not slow):
             return {}
         try:
             columns = self._agent.columns(oids)
@@ -189,7 +194,9 @@ class Snmp(Driver):
                 self._partial_since = self.monotonic_clock()
                 LOG.warning("%s answers in part: %s", self.wattmeter, error)
             self._unanswered.update(oids)
+            self._others_fail = self._others_fail or not slow  # if slow: maybe only these
             return {}
+        self._others_fail = False
         if self._unanswered and self._unanswered.issubset(oids):
             LOG.info("%s answers in full after %.0f s", self.wattmeter, self.monotonic_clock() - self._partial_since)
             self._unanswered.clear()

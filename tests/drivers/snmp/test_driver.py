@@ -206,6 +206,20 @@ def test_slow_columns_that_time_out_are_told_once_though_the_others_answer_betwe
     assert len(caplog.records) == 1
 
 
+def test_columns_that_time_out_are_not_waited_for_at_each_poll():
+    clock = Clock()
+    driver, agent = opened(["a"], eaton() | column(f"{EATON}.6.4.1.3", {"0.1": 500}), clock, slow_interval=10.0)
+    agent.silent = [f"{EATON}.6.4"]
+    agent.asked.clear()
+    for _ in range(20):
+        driver.read()
+        clock.now += 1
+    assert len(agent.asked) == 20 + 3  # at first, the others alone, and when the slow ones are due again
+    agent.silent = []
+    assert [each.amps for each in driver.read()] == [0.5]
+    assert [each.amps for each in driver.read()] == [0.5]
+
+
 def test_without_power_a_time_out_is_the_devices_failure():
     driver, agent = opened(["a"], eaton())
     del agent.cells[f"{EATON}.6.5.1.3.0.1"]
