@@ -5,9 +5,10 @@ A file holds the profiles of a vendor, a profile one table for each kind of row,
     [name]                            the profile
     title, source                     shown to people; where the facts come from
     checked                           "recording" of a real device, or "MIB" alone
-    sys_object_ids                    what the device calls itself; without them the configuration must name the profile
+    sys_object_ids                    what the device calls itself
     known_by                          column that only such devices have; asked for when no profile knows what a device
-                                      calls itself, as with those that leave it at net-snmp's own
+                                      calls itself, as with those that leave it at net-snmp's own. Without either the
+                                      configuration must name the profile
     base                              prefix of every OID below
     fallback                          profile to take when this one yields no active power
     like                              profile that has the tables, found under this one's base
