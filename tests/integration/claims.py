@@ -1,10 +1,12 @@
 """What must hold after a run of misbehaving.py."""
 
+from kwapi.drivers.worker import LONGEST_WAIT, PATIENCE
 from tests.integration.misbehaving import MICROJOULES_PER_KWH, RESETS, Result
 
 COUNT_KWH = 0.001  # what the coarsest register of the farm counts in
 SLOW_INTERVAL = 2.0  # seconds between two readings of a PDU's registers
 SLACK = 1.0  # seconds
+ONE_POLL = 3.0  # seconds, opening included
 
 
 def healthy_wattmeters_miss_no_poll(result: Result) -> None:
@@ -60,3 +62,33 @@ def nothing_is_left_over(result: Result) -> None:
     (threads, descriptors, _), (threads_after, descriptors_after, _) = result.resources
     assert threads_after <= threads + 2
     assert descriptors_after <= descriptors + 5
+
+
+def back_in_time(result: Result) -> dict[str, list[float]]:
+    """Return the seconds from the end of each fault to the next measurement, of short and of long ones.
+
+    Each wattmeter that was away fewer than 5 polls is back within an interval and a second; the others within a minute
+    and one poll, unless they misbehaved again before.
+    """
+    delays: dict[str, list[float]] = {"short": [], "long": []}
+    late = []
+    for episode in result.episodes:
+        at = result.watch.heard[episode.wattmeter].at
+        before = max((moment for moment in at if moment <= episode.begin), default=result.started)
+        after = min((moment for moment in at if moment >= episode.end), default=result.ended)
+        again = min(
+            (
+                other.begin
+                for other in result.episodes
+                if other.wattmeter == episode.wattmeter and other.begin > episode.begin
+            ),
+            default=result.ended,
+        )
+        is_short = episode.end - before < PATIENCE * result.interval
+        limit = result.interval + SLACK if is_short else LONGEST_WAIT + ONE_POLL
+        if after < again:
+            delays["short" if is_short else "long"].append(after - episode.end)
+        if min(after, again) - episode.end > limit:
+            late.append(f"{episode}: back after {after - episode.end:.1f} s")
+    assert not late, "\n".join(late)
+    return delays
