@@ -38,6 +38,7 @@ IDLE = 20.0  # seconds after which a session is kept alive; a BMC closes it afte
 KEEP_ALIVE_LIMIT = 5.0  # seconds for its answer
 PATIENCE = 8.0  # seconds for which pyghmi repeats a command; no request lives so long
 LAST_LIMIT = 0.4  # seconds to log out of everything
+TIMED_OUT = "timeout"  # pyghmi's text
 USER = 2  # the privilege level
 APP, GET_DEVICE_ID, SET_PRIVILEGE = 0x06, 0x01, 0x3B
 REFUSALS = ("password", "Unauthorized", "Invalid role", "integrity c", "username")  # of pyghmi's texts and RAKP's
@@ -100,7 +101,9 @@ class Lan:
         elif "login" not in self._noted:
             if not self._waiting:
                 self.drop()  # all who waited for it have gone
-        elif error := self._noted["login"].get("error"):
+        elif (error := self._noted["login"].get("error")) == TIMED_OUT:
+            self.drop()  # and begin anew, until the time of those who wait is over
+        elif error:
             self._fail(f"login failed, {error}", refused=any(word in error for word in REFUSALS))
         elif self._asked is None:
             self._ask_next(now)

@@ -517,6 +517,19 @@ def test_requests_that_wait_for_a_login_expire_each_at_its_time(lan):
     assert bmc.session is None and session.asked == ["logout"]
 
 
+def test_a_login_without_an_answer_is_begun_anew_until_time_is_over(lan):
+    bmc, replies, at = lan
+    bmc.add(request(1, seconds=5.0))
+    at(0)
+    first = bmc.session
+    first.onlogon({"error": "timeout", "code": 0xFFFF})
+    at(4)
+    at(4)
+    assert replies == [] and bmc.session is not first
+    at(6)
+    assert replies == [Reply(1, error="no answer in 5.0 s")]
+
+
 def test_threads_end_with_their_process(bmcs):
     before = threading.active_count()
     client = Client()
