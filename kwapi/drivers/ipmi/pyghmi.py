@@ -48,7 +48,7 @@ LOOPBACK = "127.0.0.1"
 Send = Callable[[Reply], None]
 
 
-class LanSession(session.Session):  # type: ignore[misc]
+class LanSession(session.Session):  # type: ignore[misc]  # pyghmi has no types
     """A session that leaves it to Lan to ask for its privilege level and to keep it alive."""
 
     def _req_priv_level(self) -> None:

@@ -72,7 +72,7 @@ class MqttClient:
         """Connect, and subscribe to these topics."""
         properties = None
         if self._version == "5":
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # by paho
             properties.MaximumPacketSize = MAX_BYTES
         try:
             self._client.connect(self._host, self._port, self._keepalive, properties=properties)

@@ -1,22 +1,12 @@
 import json
 import logging
-import socket
-import struct
-import threading
-import time
-from contextlib import contextmanager
 
 import pytest
 
-from kwapi.drivers.json.mqtt import Mqtt, bind, merge, parse_name
-from kwapi.drivers.json.mqtt_client import MqttClient
-from kwapi.errors import CredentialsRefused, DeviceError
+from kwapi.drivers.json.mqtt import bind, merge, parse_name
 from kwapi.measurement import Measurement
+from tests.drivers.json.broker import GENERIC, RETAINED, Broker, driver, first_read, publish, saying
 from tests.drivers.recordings import recordings_root
-
-DEFAULTS = {option.dest: option.default for option in Mqtt.options}
-CONNACK, SUBACK, PUBLISH, PINGREQ = 0x20, 0x90, 0x30, 0xC0
-RETAINED = 1
 
 
 class Clock:
@@ -28,11 +18,6 @@ class Clock:
     def __call__(self):
         self.now += self.step
         return self.now
-
-
-def driver(*probes, port=None, clock=time.monotonic, **values):
-    values = {**DEFAULTS, "host": "127.0.0.1", "port": port, "probes": list(probes), "interval": 60.0, **values}
-    return Mqtt("broker", values, monotonic_clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -69,97 +54,6 @@ def test_quantities_that_come_apart_are_merged_and_the_newer_one_wins():
     assert merged == Measurement("a", watts=2, volts=230, kwh=3, level="outlet")
 
 
-# What a broker sends, MQTT 3.1.1: one byte of type and flags, the length in parts of 7 bits, the content.
-
-
-def packet(kind, content):
-    length, left = b"", len(content)
-    while True:
-        left, part = divmod(left, 128)
-        length += bytes([part | (128 if left else 0)])
-        if not left:
-            return bytes([kind]) + length + content
-
-
-def publish(topic, payload, flags=0):
-    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return packet(PUBLISH | flags, struct.pack(">H", len(topic)) + topic.encode() + text)
-
-
-def receive(connection):
-    """Return type and content of a packet of the client's, which is short."""
-    kind, length = connection.recv(1), connection.recv(1)
-    content = b""
-    while length and len(content) < length[0] & 127:
-        content += connection.recv((length[0] & 127) - len(content))
-    return kind, content
-
-
-def greet(connection, code=0):
-    receive(connection)
-    connection.sendall(packet(CONNACK, bytes([0, code])))
-
-
-def subscribe(connection, code=0):
-    _, content = receive(connection)
-    connection.sendall(packet(SUBACK, content[:2] + bytes([code])))
-
-
-class Broker:
-    """A peer that says what the test says, once for each connection."""
-
-    def __init__(self, *scripts):
-        self.released = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._run, args=(scripts,))
-
-    def _run(self, scripts):
-        for script in scripts:
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.settimeout(20)
-                script(self, connection)
-
-    @contextmanager
-    def running(self):
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self.released.set()
-            self._thread.join()
-            self._listener.close()
-
-
-def saying(*packets):
-    """Return a script that greets, takes a subscription and sends these packets."""
-
-    def script(broker, connection):
-        greet(connection)
-        subscribe(connection)
-        for each in packets:
-            connection.sendall(each)
-        broker.released.wait(20)
-
-    return script
-
-
-def first_read(*scripts, probes=("a@plug",), **values):
-    with Broker(*scripts).running() as broker:
-        meter = driver(*probes, port=broker.port, **values)
-        try:
-            meter.open()
-            while not (measurements := meter.read()):
-                pass
-            return measurements
-        finally:
-            meter.close()
-
-
-GENERIC = {"topic": "site/{device}", "w": "p W"}
-
-
 def test_what_is_published_is_measured():
     assert first_read(saying(publish("site/plug", {"p": 12.5})), **GENERIC) == [
         Measurement("a", watts=12.5, level="outlet")
@@ -181,16 +75,6 @@ def test_what_was_read_is_not_read_again():
         clock.step = 2.0  # the waiting is over at once
         assert meter.read() == []
         meter.close()
-
-
-def test_a_message_in_pieces_is_put_together():
-    whole = publish("site/plug", {"p": 7, "filler": "x" * 300})
-
-    def script(broker, connection):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        saying(whole[:1], whole[1:2], whole[2:20], whole[20:])(broker, connection)
-
-    assert first_read(script, **GENERIC)[0].watts == 7
 
 
 def test_one_device_that_sends_nonsense_does_not_stop_the_others(caplog):
@@ -304,122 +188,6 @@ def test_a_register_that_was_reset_is_told_as_it_is():
         while 0 not in told:
             told += [each.kwh for each in meter.read()]
         meter.close()
-
-
-def stay_silent(broker, connection):
-    broker.released.wait(20)
-
-
-def greet_only(broker, connection):
-    greet(connection)
-    broker.released.wait(20)
-
-
-def refuse(code):
-    return lambda broker, connection: greet(connection, code)
-
-
-def refuse_subscription(broker, connection):
-    greet(connection)
-    subscribe(connection, 0x80)
-    broker.released.wait(20)
-
-
-def send_raw(raw):
-    def script(broker, connection):
-        receive(connection)
-        connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
-        broker.released.wait(20)
-
-    return script
-
-
-def hang_up(broker, connection):
-    receive(connection)
-
-
-@pytest.mark.parametrize(
-    "script, failure, message",
-    [
-        (stay_silent, DeviceError, "has not confirmed the connection within 0.2 s"),
-        (greet_only, DeviceError, "has not confirmed the subscription within 0.2 s"),
-        (hang_up, DeviceError, "connection was lost"),
-        (refuse(4), CredentialsRefused, "refuses the connection: Bad user name or password"),
-        (refuse(5), CredentialsRefused, "refuses the connection: Not authorized"),
-        (refuse(1), DeviceError, "127.0.0.1"),
-        (refuse(3), DeviceError, "refuses the connection: Server unavailable"),
-        (refuse_subscription, DeviceError, "refuses the subscription: Unspecified error"),
-        (send_raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"), DeviceError, "127.0.0.1"),
-        (send_raw(b"\x20\x00"), DeviceError, "127.0.0.1"),
-        (send_raw(b"\x20\xff\xff\xff\xff\xff"), DeviceError, "127.0.0.1"),
-        (send_raw(b"\xf0\x02ab"), DeviceError, "127.0.0.1"),
-        (send_raw(b""), DeviceError, "connection was lost"),
-    ],
-)
-def test_every_fault_is_the_brokers_failure_and_names_it(script, failure, message):
-    with pytest.raises(failure, match=message) as raised:
-        first_read(script, timeout=0.2, user="me", password="se:cret", **GENERIC)
-    assert "127.0.0.1:" in str(raised.value)
-    assert "se:cret" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        packet(PUBLISH, b""),
-        packet(PUBLISH, b"\x00\x05ab"),
-        packet(PUBLISH, b"\x00\x01\xff{}"),
-        packet(PUBLISH | 6, b"\x00\x01a"),
-        packet(SUBACK, b""),
-        packet(0x40, b"\x00"),
-        packet(0xD0, b"x"),
-        packet(PINGREQ, b"x"),
-        b"\x00\x00",
-    ],
-)
-def test_a_malformed_packet_is_the_brokers_failure_or_is_passed_over(raw):
-    good = publish("site/plug", {"p": 1})
-    try:
-        assert [each.watts for each in first_read(saying(raw + good), **GENERIC)] == [1]
-    except DeviceError as error:
-        assert "127.0.0.1:" in str(error)
-
-
-def test_a_lost_connection_is_a_failure_and_the_next_one_measures():
-    def lose(broker, connection):
-        greet(connection)
-        subscribe(connection)
-        connection.sendall(publish("site/plug", {"p": 1})[:-2])
-
-    with Broker(lose, saying(publish("site/plug", {"p": 2}))).running() as broker:
-        meter = driver("a@plug", port=broker.port, **GENERIC)
-        meter.open()
-        with pytest.raises(DeviceError, match="connection was lost"):
-            meter.read()
-        meter.close()
-        meter.open()
-        assert [each.watts for each in meter.read()] == [2]
-        meter.close()
-
-
-def test_a_broker_that_falls_silent_is_lost():
-    with Broker(saying()).running() as broker:
-        client = MqttClient("127.0.0.1", broker.port, keepalive=1)
-        client.open(["site/plug"])
-        with pytest.raises(DeviceError, match=f"127.0.0.1:{broker.port}: The connection was lost"):
-            while True:
-                client.serve(0.1)
-        client.close()
-
-
-def test_a_closed_port_is_the_brokers_failure():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    meter = driver("a", port=port, **GENERIC)
-    with pytest.raises(DeviceError, match=f"127.0.0.1:{port}: .*refused"):
-        meter.open()
-    meter.close()
 
 
 def test_names_are_published_without_their_devices():
