@@ -8,8 +8,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import pytest
 
 from tests.waiting import eventually
 
@@ -53,14 +57,14 @@ class Site:
         for name in list(self.processes):
             self.stop(name)
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, environ: Mapping[str, str] = MappingProxyType({})) -> None:
         """Start daemons; kwapi-drivers is awaited until it has made the signing key."""
         for name in names:
             with (self.directory / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [program(name), "--config-dir", str(self.directory)],
                     stderr=log,
-                    env={name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"},
+                    env={**{name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}, **environ},
                 )
             if name == "drivers":
                 eventually(lambda: (self.directory / "state" / "signing.key").exists())
@@ -119,3 +123,10 @@ class Site:
             )
 
         eventually(all_newer, timeout=60)
+
+
+def needed_program(name: str, found: str | None) -> str:
+    """Return the path of what a test needs; where there is none skip the test, and fail in CI."""
+    if found is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"there is no {name}")
+    return str(found)
