@@ -109,7 +109,6 @@ def main() -> None:
         {"version": version, "back_end": back_end, **measure(back_end, options, args)}
         for version, options in VERSIONS.items()
         for back_end in BACK_ENDS
-        if (version, back_end) != (V3, "gufo-snmp")  # gufo.py says why it has no part in v3
     ]
     if args.json:
         print(json.dumps(results, indent=2))

@@ -43,19 +43,28 @@ class Cells(AbstractMibInstrumController):
         ]
 
 
-def new_engine():
+def new_engine_id():
+    return b"\x80\x00\x4f\xb8\x05" + os.urandom(12)
+
+
+def new_engine(engine_id, boots):
     """Return an engine with an id of its own; pysnmp's is made of an address in memory that another may have had."""
     engine = SnmpEngine()
-    (engine_id,) = engine.get_mib_builder().import_symbols("__SNMP-FRAMEWORK-MIB", "snmpEngineID")
-    engine_id.syntax = engine_id.syntax.clone(b"\x80\x00\x4f\xb8\x05" + os.urandom(12))
-    engine.snmpEngineID = engine_id.syntax
+    known_id, known_boots = engine.get_mib_builder().import_symbols(
+        "__SNMP-FRAMEWORK-MIB", "snmpEngineID", "snmpEngineBoots"
+    )
+    known_id.syntax = known_id.syntax.clone(engine_id)
+    known_boots.syntax = known_boots.syntax.clone(boots)
+    engine.snmpEngineID = known_id.syntax
     return engine
 
 
 class SnmpAgent:
     """The agent, in a thread of its own. Users of v3 are (name, auth protocol, key, privacy protocol, key)."""
 
-    def __init__(self, values, users=(), family=socket.AF_INET):
+    def __init__(self, values, users=(), family=socket.AF_INET, *, port=0, engine_id=None, boots=1):
+        self.engine_id = engine_id or new_engine_id()
+        self._boots = boots
         self.cells = Cells(values)
         self._users = users
         self._family = family
@@ -63,7 +72,7 @@ class SnmpAgent:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        self._socket.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
         self.host, self.port = self._socket.getsockname()[:2]
 
     def __enter__(self):
@@ -77,7 +86,7 @@ class SnmpAgent:
 
     def _run(self):
         asyncio.set_event_loop(self._loop)
-        engine = new_engine()
+        engine = new_engine(self.engine_id, self._boots)
         self._loop.run_until_complete(self._serve(engine))
         self._ready.set()
         self._loop.run_forever()

@@ -1,14 +1,14 @@
-"""Reads columns of SNMP agents, v1 and v2c, with gufo-snmp: a thirtieth of pysnmp's CPU time, in the caller's thread.
+"""Reads columns of SNMP agents with gufo-snmp: a thirtieth of pysnmp's CPU time, in the caller's thread.
 
 gufo-snmp drops what an agent says of an error (error-status), so it reads only what is known to be there: a column is
 first read by pysnmp, then by gufo-snmp with a GET of the same rows. What is missing from an answer, and whatever
 gufo-snmp stumbles over, pysnmp is asked for, which tells errors apart. Rows that a column gains later are therefore not
 seen before the next agent(), which drivers call when they open.
 
-v3 is pysnmp's alone, because gufo-snmp does not check the signature of an answer: a forged one passes for the agent's.
-So are addresses with a zone (fe80::1%eth0), which it does not take. Some malformed answers make it panic. Its time-out
-is that of one datagram, not of a request, and a call can not be interrupted; meanwhile other threads run. A socket
-closes with its session, when nothing refers to it any more.
+Its sessions with v3 agents are guarded, see gufo_v3.py. pysnmp's alone are users without a key, contexts with a name,
+and addresses with a zone (fe80::1%eth0), which it does not take. Some malformed answers make it panic. Its time-out is
+that of one datagram, not of a request, and a call can not be interrupted; meanwhile other threads run. A socket closes
+with its session, when nothing refers to it any more.
 
 Source: gufo-snmp 0.13.0; RFC 3416, 4.2.1 (GET).
 """
@@ -33,6 +33,7 @@ from kwapi.drivers.snmp.client import (
     from_opaque,
     to_text,
 )
+from kwapi.drivers.snmp.gufo_v3 import VerifiedSession
 from kwapi.errors import DeviceError
 
 VERSIONS = {"1": SnmpVersion.v1, "2c": SnmpVersion.v2c}
@@ -58,7 +59,7 @@ class GufoClient:
     def agent(self, target: Target) -> "Agent | GufoAgent":
         """Return the agent at this target; nothing is sent yet."""
         agent = self._pysnmp.agent(target)
-        return agent if target.version not in VERSIONS or "%" in target.host else GufoAgent(self, target, agent)
+        return GufoAgent(self, target, agent) if is_within_reach(target) else agent
 
     def close(self) -> None:
         """End pysnmp's loop; later calls are refused, one that waits ends with its time-out."""
@@ -81,7 +82,7 @@ class GufoAgent:
         self._target = target
         self._pysnmp = pysnmp
         self._clock = monotonic_clock
-        self._session: SnmpSession | None = None
+        self._session: SnmpSession | VerifiedSession | None = None
         self._rows: dict[str, dict[str, Index]] = {}  # by column, by OID of the cell; those that were ever seen
         self._limit = VARBINDS
         self._stumbles = 0
@@ -136,7 +137,7 @@ class GufoAgent:
             values |= answer
         return values
 
-    def _ask(self, session: SnmpSession, cells: Sequence[str]) -> dict[str, ValueType]:
+    def _ask(self, session: SnmpSession | VerifiedSession, cells: Sequence[str]) -> dict[str, ValueType]:
         """Return what there is of these cells, asking as often as the target allows."""
         tries = self._target.retries + 1
         for _ in range(tries):
@@ -156,8 +157,17 @@ class GufoAgent:
         raise DeviceError(f"{self._target} did not answer {tries} times in {self._target.timeout:g} s to {what}")
 
 
-def new_session(target: Target) -> SnmpSession:
+def is_within_reach(target: Target) -> bool:
+    """Return whether gufo-snmp can read this agent, and do it safely."""
+    if target.version == "3":
+        return bool(target.auth_key) and not target.context_name
+    return "%" not in target.host
+
+
+def new_session(target: Target) -> SnmpSession | VerifiedSession:
     """Return a session with the first address of a target; nothing is sent yet."""
+    if target.version == "3":
+        return VerifiedSession(target)
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
     return SnmpSession(
         str(found[0][4][0]),

@@ -18,8 +18,6 @@ from collections.abc import Coroutine, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
-from pyasn1.codec.ber import decoder
-from pyasn1.error import PyAsn1Error
 from pyasn1.type import univ
 from pysnmp.carrier.asyncio.dgram import udp, udp6
 from pysnmp.entity import config
@@ -27,8 +25,6 @@ from pysnmp.entity.engine import SnmpEngine
 from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.error import PySnmpError
 from pysnmp.proto import errind, rfc1902
-from pysnmp.proto.mpmod.rfc3412 import SNMPv3Message
-from pysnmp.proto.secmod.rfc3414.service import UsmSecurityParameters
 
 from kwapi.drivers.snmp.client import (
     Answer,
@@ -42,6 +38,7 @@ from kwapi.drivers.snmp.client import (
     from_opaque,
     to_text,
 )
+from kwapi.drivers.snmp.usm import DISCOVERY, to_engine_id
 from kwapi.errors import CredentialsRefused, DeviceError
 
 LOG = logging.getLogger(__name__)
@@ -76,12 +73,6 @@ REFUSALS = (  # of the user, its keys or its security level
 )
 TOO_BIG, NO_SUCH_NAME, NO_ACCESS, AUTHORIZATION_ERROR = 1, 2, 6, 16  # error-status in an answer
 NULL = univ.Null("")
-DISCOVERY = bytes.fromhex(  # version 3; header; nobody at engine ""; a GET of nothing
-    "3038020103"
-    "300e020101020300ffe3040104020103"
-    "0410300e0400020100020100040004000400"
-    "301104000400a00b0201010201000201003000"
-)
 MAX_LOST = 3  # answers lost one after the other, of whichever agents, before the loop is held for broken
 DISCOVERY_ROUNDS = 5  # pysnmp sends a v3 request again up to four times to learn an agent's clock
 LATE = 5.0  # seconds after which an answer or a timeout of pysnmp is not late but lost
@@ -277,19 +268,6 @@ def to_value(value: Any) -> Value | None:
     if isinstance(value, rfc1902.IpAddress):
         return ".".join(map(str, octets))
     return from_opaque(octets) if isinstance(value, rfc1902.Opaque) else from_octets(octets)
-
-
-def to_engine_id(datagram: bytes) -> bytes:
-    """Return the engine id of the agent that sent this SNMPv3 message; raise ValueError for any other bytes."""
-    try:
-        message, _ = decoder.decode(datagram, asn1Spec=SNMPv3Message())
-        security, _ = decoder.decode(bytes(message[2]), asn1Spec=UsmSecurityParameters())
-        engine_id = bytes(security[0])
-    except PyAsn1Error as error:
-        raise ValueError("the answer to SNMPv3 discovery is malformed") from error
-    if not 5 <= len(engine_id) <= 32:  # RFC 3411, SnmpEngineID
-        raise ValueError(f"the engine id is {len(engine_id)} bytes long")
-    return engine_id
 
 
 async def _resolve(target: Target) -> tuple[int, Any]:

@@ -22,7 +22,7 @@ from kwapi.drivers.snmp.client import (
     read_instances,
     to_oid,
 )
-from kwapi.drivers.snmp.pysnmp import AUTH_PROTOCOLS, PRIV_PROTOCOLS, PysnmpLoop, to_engine_id, to_value
+from kwapi.drivers.snmp.pysnmp import AUTH_PROTOCOLS, PRIV_PROTOCOLS, PysnmpLoop, to_value
 from kwapi.errors import CredentialsRefused, DeviceError
 from tests.drivers.snmp_agent import SnmpAgent
 
@@ -271,12 +271,6 @@ def test_values_are_plain():
     assert to_value(Opaque(b"\x9f\x78\x04" + struct.pack(">f", 12.5))) == 12.5
     assert to_value(Opaque(b"\x9f\x78")) == b"\x9f\x78"
     assert to_value(endOfMibView) is None
-
-
-@pytest.mark.parametrize("datagram", [b"", b"junk", bytes(range(64)), b"\x30\x03\x02\x01\x03"])
-def test_what_is_no_v3_message_has_no_engine_id(datagram):
-    with pytest.raises(ValueError, match="malformed"):
-        to_engine_id(datagram)
 
 
 def test_a_target_does_not_show_its_secrets():

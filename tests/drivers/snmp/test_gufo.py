@@ -103,10 +103,9 @@ def test_an_agent_with_small_answers_is_soon_asked_for_less():
         assert agent.cells.asked == [10] * 20
 
 
-def test_v3_and_zones_are_left_to_pysnmp():
+def test_zones_are_left_to_pysnmp():
     slow = Slow()
     client = gufo.GufoClient(slow)
-    assert client.agent(Target("pdu", version="3", user="me")) is slow
     assert client.agent(Target("fe80::1%eth0")) is slow
     assert isinstance(client.agent(Target("pdu")), gufo.GufoAgent)
 
