@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 AUTH_PROTOCOLS = ("MD5", "SHA", "SHA-224", "SHA-256", "SHA-384", "SHA-512")
 PRIV_PROTOCOLS = ("DES", "AES-128", "AES-192", "AES-256", "AES-192-C", "AES-256-C")  # -C: keys made Cisco's way
-VARBINDS = 40  # asked for in one answer: at 20 to 35 bytes each they fit in one Ethernet frame
+VARBINDS = 50  # asked for in one answer: at 20 to 27 bytes each they fit in one Ethernet frame
 MAX_ROWS = 4096  # no device has as many outlets, so a longer column does not end
 CALL_LIMIT = 30.0  # seconds for one get() or columns(), whatever the number of its requests
 CLOSE_LIMIT = 0.5  # seconds for a healthy loop to end; one that hangs is left behind
@@ -223,7 +223,8 @@ async def read_columns(
 ) -> dict[str, dict[Index, Value]]:
     """Return each column's values by index; ``lengths`` are the expected rows, so that little is asked for in vain."""
     columns: dict[str, dict[Index, Value]] = {oid: {} for oid in oids}
-    reached = {oid: to_oid(oid) for oid in oids}  # of the columns that have not ended: the last OID seen
+    prefixes = {oid: to_oid(oid) for oid in oids}
+    reached = dict(prefixes)  # of the columns that have not ended: the last OID seen
     limit = VARBINDS
     while reached:
         asked = list(reached)[:limit]
@@ -244,7 +245,7 @@ async def read_columns(
             oid = asked[place % len(asked)]
             if oid not in reached:
                 continue  # it ended earlier in this answer
-            prefix = to_oid(oid)
+            prefix = prefixes[oid]
             if value is None or name[: len(prefix)] != prefix:
                 del reached[oid]
                 continue

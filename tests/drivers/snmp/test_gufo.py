@@ -13,9 +13,9 @@ from tests.drivers.snmp_agent import SnmpAgent
 gufo = pytest.importorskip("kwapi.drivers.snmp.gufo", exc_type=ImportError)
 
 WATTS, VOLTS = "1.3.6.1.4.1.99999.1.1.2", "1.3.6.1.4.1.99999.1.1.3"
-TABLE = {f"{WATTS}.{n}": n for n in range(1, 101)}
+TABLE = {f"{WATTS}.{n}": n for n in range(1, 121)}
 PANIC = bytes.fromhex("3082")  # a length that is not there: gufo-snmp 0.13 reads beyond the end
-ROWS = {(n,): n for n in range(1, 101)}
+ROWS = {(n,): n for n in range(1, 121)}
 
 
 class Slow:
@@ -56,13 +56,13 @@ def test_known_rows_are_read_without_pysnmp(agent, version):
     asked = ask(slow, agent, version=version)
     agent.cells.asked.clear()
     assert asked.columns([WATTS]) == {WATTS: ROWS}
-    assert agent.cells.asked == [VARBINDS, VARBINDS, 100 - 2 * VARBINDS]
+    assert agent.cells.asked == [VARBINDS, VARBINDS, 120 - 2 * VARBINDS]
     assert slow.asked == []
 
 
 @pytest.mark.parametrize("version", ["1", "2c"])
 def test_what_is_missing_pysnmp_is_asked_for(agent, version):
-    slow = Slow({**ROWS, (101,): 7})
+    slow = Slow({**ROWS, (121,): 7})
     asked = ask(slow, agent, version=version)
     assert asked.columns([WATTS]) == {WATTS: slow.rows}
     assert slow.asked == [[WATTS]]
@@ -82,7 +82,7 @@ def test_a_row_that_comes_back_is_read_again_without_pysnmp(version):
         agent.cells.values[agent.cells.oids[4]] = away
         assert asked.columns([WATTS]) == {WATTS: ROWS}
         assert len(slow.asked) == 2
-        assert agent.cells.asked == [VARBINDS, VARBINDS, 100 - 2 * VARBINDS]
+        assert agent.cells.asked == [VARBINDS, VARBINDS, 120 - 2 * VARBINDS]
 
 
 def test_an_agent_with_small_answers_is_soon_asked_for_less():
@@ -99,8 +99,8 @@ def test_an_agent_with_small_answers_is_soon_asked_for_less():
         asked = ask(slow, agent)
         for _ in range(4):
             assert asked.columns([WATTS]) == {WATTS: ROWS}
-        assert slow.asked == [[WATTS]] * 2  # for 40 and 20
-        assert agent.cells.asked == [10] * 20
+        assert slow.asked == [[WATTS]] * 2  # for 50 and 25
+        assert agent.cells.asked == [12] * 20
 
 
 def test_zones_are_left_to_pysnmp():
