@@ -5,6 +5,9 @@ first read by pysnmp, then by gufo-snmp with a GET of the same rows. What is mis
 gufo-snmp stumbles over, pysnmp is asked for, which tells errors apart. Rows that a column gains later are therefore not
 seen before the next agent(), which drivers call when they open.
 
+To gufo-snmp an agent is silent that answers from another address than it was asked at. Who never answered is therefore
+left to pysnmp as well.
+
 Its sessions with v3 agents are guarded, see gufo_v3.py. pysnmp's alone are users without a key, contexts with a name,
 and addresses with a zone (fe80::1%eth0), which it does not take. Some malformed answers make it panic. Its time-out is
 that of one datagram, not of a request, and a call can not be interrupted; meanwhile other threads run. A socket closes
@@ -45,7 +48,7 @@ class NothingAnswered(Exception):
 
 
 class Stumbled(Exception):
-    """gufo-snmp does not understand an answer."""
+    """gufo-snmp does not understand an answer, or never heard one."""
 
 
 class GufoClient:
@@ -86,6 +89,8 @@ class GufoAgent:
         self._rows: dict[str, dict[str, Index]] = {}  # by column, by OID of the cell; those that were ever seen
         self._limit = VARBINDS
         self._stumbles = 0
+        self._is_heard = False
+        self._emptied: set[tuple[str, ...]] = set()  # columns to which the last answer was empty
 
     def get(self, oids: Sequence[str]) -> dict[str, Value]:
         """Return the values of these instances by OID; those that the agent does not have are absent."""
@@ -93,16 +98,21 @@ class GufoAgent:
 
     def columns(self, oids: Sequence[str]) -> dict[str, dict[Index, Value]]:
         """Return by OID each column's values by index, {} for a column that the agent does not have."""
-        known = [oid for oid in oids if self._rows.get(oid)]
+        known = tuple(oid for oid in oids if self._rows.get(oid))
         found, is_empty = self._read(known) if known and self._stumbles < MAX_STUMBLES else ({}, False)
-        if pending := [oid for oid in oids if oid not in found]:
-            rest = self._pysnmp.columns(pending)
-            if is_empty and all(len(rest[oid]) == len(self._rows[oid]) for oid in known):
-                # Nothing is missing (v1 would give nothing either), so it was too much for one answer.
-                self._limit = max(1, self._limit // 2)
-            for oid, cells in rest.items():
-                self._rows.setdefault(oid, {}).update({f"{oid}.{to_text(index)}": index for index in cells})
-            found |= rest
+        pending = [oid for oid in oids if oid not in found]
+        rest = self._pysnmp.columns(pending) if pending else {}
+        # Where nothing is missing (else v1 would give nothing), it was too much for an answer, or a passing trouble.
+        is_empty = is_empty and all(len(rest[oid]) == len(self._rows[oid]) for oid in known)
+        if not is_empty:
+            self._emptied.discard(known)
+        elif known in self._emptied:
+            self._limit = max(1, self._limit // 2)
+        else:
+            self._emptied.add(known)
+        for oid, cells in rest.items():
+            self._rows.setdefault(oid, {}).update({f"{oid}.{to_text(index)}": index for index in cells})
+        found |= rest
         return {oid: found[oid] for oid in oids}
 
     def _read(self, oids: Sequence[str]) -> tuple[dict[str, dict[Index, Value]], bool]:
@@ -144,8 +154,10 @@ class GufoAgent:
             if self._client.closed:
                 raise DeviceError("the SNMP client is closed")
             try:
-                return session.get_many(cells)
+                answer = session.get_many(cells)
             except TimeoutError:
+                if not self._is_heard:
+                    raise Stumbled from None
                 continue
             except SnmpError as error:
                 raise Stumbled from error
@@ -153,6 +165,8 @@ class GufoAgent:
                 if type(error).__name__ == "PanicException":  # of pyo3: no Exception, and in no module
                     raise Stumbled from None
                 raise
+            self._is_heard = True
+            return answer
         what = cells[0] + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
         raise DeviceError(f"{self._target} did not answer {tries} times in {self._target.timeout:g} s to {what}")
 

@@ -9,6 +9,7 @@ from pysnmp.smi.error import TooBigError
 from kwapi.drivers.snmp.client import VARBINDS, Target
 from kwapi.errors import DeviceError
 from tests.drivers.snmp_agent import SnmpAgent
+from tests.drivers.snmp_relay import Relay
 
 gufo = pytest.importorskip("kwapi.drivers.snmp.gufo", exc_type=ImportError)
 
@@ -97,10 +98,40 @@ def test_an_agent_with_small_answers_is_soon_asked_for_less():
         agent.cells.read_variables = read_few
         slow = Slow()
         asked = ask(slow, agent)
-        for _ in range(4):
+        for _ in range(5):
             assert asked.columns([WATTS]) == {WATTS: ROWS}
-        assert slow.asked == [[WATTS]] * 2  # for 50 and 25
+        assert slow.asked == [[WATTS]] * 3  # for 50, 50 and 25
         assert agent.cells.asked == [12] * 20
+
+
+def test_passing_troubles_of_an_agent_do_not_make_answers_smaller():
+    with SnmpAgent(TABLE) as agent:
+        read, troubled = agent.cells.read_variables, iter([True, *[False] * 3] * 4)
+
+        def read_at_times(*pairs, **options):
+            if next(troubled):
+                raise TooBigError
+            return read(*pairs, **options)
+
+        agent.cells.read_variables = read_at_times
+        slow = Slow()
+        asked = ask(slow, agent)
+        for _ in range(8):
+            assert asked.columns([WATTS]) == {WATTS: ROWS}
+        assert slow.asked == [[WATTS]] * 4
+        assert agent.cells.asked == [VARBINDS, VARBINDS, 120 - 2 * VARBINDS] * 4
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_who_was_never_heard_is_left_to_pysnmp(agent, version):
+    with Relay(agent) as relay:
+        relay.astray = True
+        slow = Slow()
+        asked = ask(slow, relay, version=version, timeout=0.05)
+        for _ in range(gufo.MAX_STUMBLES + 2):
+            assert asked.columns([WATTS]) == {WATTS: ROWS}
+        assert len(slow.asked) == gufo.MAX_STUMBLES + 2
+        assert len(relay.answers) == gufo.MAX_STUMBLES
 
 
 def test_zones_are_left_to_pysnmp():
@@ -142,12 +173,17 @@ class Peer:
 
 
 @pytest.mark.parametrize("version", ["1", "2c"])
-def test_silence_ends_after_the_last_try_and_names_the_agent(version):
-    with Peer() as peer:
-        asked = ask(Slow(), peer, version=version, timeout=0.05)
-        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{peer.port} did not answer 2 times in 0\.05 s to"):
+def test_silence_ends_after_the_last_try_and_names_the_agent(agent, version):
+    with Relay(agent) as relay:
+        slow = Slow()
+        asked = ask(slow, relay, version=version, timeout=0.1)
+        asked.columns([WATTS])
+        relay.answers.clear()
+        relay.change = lambda answer: []
+        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{relay.port} did not answer 2 times in 0\.1 s to"):
             asked.columns([WATTS])
-        assert peer.heard == 2
+        assert len(relay.answers) == 2
+        assert slow.asked == []
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x30", b"junk", bytes(range(256)), PANIC])
@@ -169,11 +205,12 @@ def test_who_stumbles_three_times_is_left_to_pysnmp():
         assert len(slow.asked) == gufo.MAX_STUMBLES + 2
 
 
-def test_a_port_where_nobody_listens_is_a_device_error():
-    with Peer() as peer:
-        pass
+def test_an_agent_that_is_gone_is_a_device_error():
+    with SnmpAgent(TABLE) as agent:
+        asked = ask(Slow(), agent, timeout=0.05)
+        asked.columns([WATTS])
     with pytest.raises(DeviceError, match="did not answer"):
-        ask(Slow(), peer, timeout=0.05).columns([WATTS])
+        asked.columns([WATTS])
 
 
 def test_a_host_without_an_address_is_a_device_error():

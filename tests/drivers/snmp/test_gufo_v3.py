@@ -1,6 +1,5 @@
 import os
 import socket
-import threading
 
 import pytest
 from pysnmp.entity import config
@@ -10,6 +9,7 @@ from kwapi.drivers.snmp.pysnmp import AUTH_PROTOCOLS, PRIV_PROTOCOLS
 from kwapi.drivers.snmp.usm import open_envelope
 from kwapi.errors import DeviceError
 from tests.drivers.snmp_agent import SnmpAgent
+from tests.drivers.snmp_relay import Relay
 
 gufo = pytest.importorskip("kwapi.drivers.snmp.gufo", exc_type=ImportError)
 
@@ -42,41 +42,6 @@ class Slow:
 
     def close(self):
         pass
-
-
-class Relay:
-    """Between the client and an agent: what it makes of each answer goes back, as many datagrams as there are."""
-
-    def __init__(self, agent):
-        self.host, self.answers, self.change = "127.0.0.1", [], lambda answer: [answer]
-        self._inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._inside.bind(("127.0.0.1", 0))
-        self.port = self._inside.getsockname()[1]
-        self._outside.connect((agent.host, agent.port))
-        self._outside.settimeout(5)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"", (self.host, self.port))
-        self._thread.join(5)
-
-    def _run(self):
-        with self._inside, self._outside:
-            while True:
-                request, peer = self._inside.recvfrom(65535)
-                if not request:
-                    return
-                self._outside.send(request)
-                answer = self._outside.recv(65535)
-                self.answers.append(answer)
-                for datagram in self.change(answer):
-                    self._inside.sendto(datagram, peer)
 
 
 @pytest.fixture(scope="module")
