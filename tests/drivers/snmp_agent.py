@@ -62,9 +62,12 @@ def new_engine(engine_id, boots):
 class SnmpAgent:
     """The agent, in a thread of its own. Users of v3 are (name, auth protocol, key, privacy protocol, key)."""
 
-    def __init__(self, values, users=(), family=socket.AF_INET, *, port=0, engine_id=None, boots=1):
+    def __init__(
+        self, values, users=(), family=socket.AF_INET, *, port=0, engine_id=None, boots=1, community=b"public"
+    ):
         self.engine_id = engine_id or new_engine_id()
         self._boots = boots
+        self._community = community
         self.cells = Cells(values)
         self._users = users
         self._family = family
@@ -101,7 +104,7 @@ class SnmpAgent:
             else (udp.UdpAsyncioTransport, udp.DOMAIN_NAME)
         )
         config.add_transport(engine, domain, kind().open_server_mode(sock=self._socket))
-        config.add_v1_system(engine, "area", "public")
+        config.add_v1_system(engine, "area", self._community)
         for user in self._users:
             config.add_v3_user(engine, *user)
         snmp_context = context.SnmpContext(engine)

@@ -4,8 +4,9 @@ pysnmp's hlapi keeps users of SNMPv3 by name, so that two agents which know one 
 other's while answers are on their way. Here users are kept by name and engine id of the agent, which is asked for it
 with a datagram of our own. Without hlapi a request also costs less, and pysmi is not imported.
 
-What the engine remembers grows with the number of different targets, not with that of requests or sessions. Of a v3
-agent it keeps id and clock for 300 s, so an agent that is replaced under the same address is refused for that long.
+What the engine remembers grows with the number of different targets, not with that of requests or sessions. It holds on
+for 300 s to the engine id met at an address of a transport, so an agent that takes another's place is asked by a
+transport of its own. Secrets are given as bytes: of text pysnmp makes Latin-1, and shows it where that fails.
 
 Source: pysnmp 7.1.30; RFC 3414, 4 (discovery of an engine id), 3.2 (reports of refused users).
 """
@@ -73,6 +74,7 @@ REFUSALS = (  # of the user, its keys or its security level
 )
 TOO_BIG, NO_SUCH_NAME, NO_ACCESS, AUTHORIZATION_ERROR = 1, 2, 6, 16  # error-status in an answer
 NULL = univ.Null("")
+MAX_TRANSPORTS = 8  # sockets, for all agents; devices that make up a new engine id at each start share them
 MAX_LOST = 3  # answers lost one after the other, of whichever agents, before the loop is held for broken
 DISCOVERY_ROUNDS = 5  # pysnmp sends a v3 request again up to four times to learn an agent's clock
 LATE = 5.0  # seconds after which an answer or a timeout of pysnmp is not late but lost
@@ -108,11 +110,13 @@ class PysnmpLoop:
     async def connect(self, target: Target) -> "PysnmpSession":
         """Return a session with the target; asks a v3 agent for its engine id."""
         family, address = await _resolve(target)
+        engine_id = b""
         if target.version == "3":
-            security = self.registry.user(target, await _discover(target, family, address))
+            engine_id = await _discover(target, family, address)
+            security = self.registry.user(target, engine_id)
         else:
             security = self.registry.community(target)
-        name = self.registry.address(family, address, security, target.timeout)
+        name = self.registry.address(family, address, engine_id, security, target.timeout)
         return PysnmpSession(self, name, target)
 
     def _run(self) -> None:
@@ -136,12 +140,13 @@ class Registry:
         self._engine = engine
         self._names: dict[Any, str] = {}
         self._users: dict[tuple[str, bytes], tuple[str, ...]] = {}
+        self._engine_ids: dict[Any, list[bytes]] = {}  # by address: of the v3 agents that were met there
 
     def community(self, target: Target) -> str:
         """Return the name of the parameters for a v1 or v2c community."""
         name, is_new = self._name("community", target.community)
         if is_new:
-            config.add_v1_system(self._engine, name, target.community)
+            config.add_v1_system(self._engine, name, target.community.encode())
         return self._parameters(name, "noAuthNoPriv", 0 if target.version == "1" else 1)
 
     def user(self, target: Target, engine_id: bytes) -> str:
@@ -152,28 +157,38 @@ class Registry:
                 self._engine,
                 target.user,
                 AUTH_PROTOCOLS[target.auth_protocol] if target.auth_key else config.USM_AUTH_NONE,
-                target.auth_key or None,
+                target.auth_key.encode() or None,
                 PRIV_PROTOCOLS[target.priv_protocol] if target.priv_key else config.USM_PRIV_NONE,
-                target.priv_key or None,
+                target.priv_key.encode() or None,
                 securityEngineId=rfc1902.OctetString(engine_id),
             )
             self._users[target.user, engine_id] = keys
         level = "authPriv" if target.priv_key else "authNoPriv" if target.auth_key else "noAuthNoPriv"
         return self._parameters(target.user, level, 3)
 
-    def address(self, family: int, address: Any, parameters: str, timeout: float) -> str:
+    def address(self, family: int, address: Any, engine_id: bytes, parameters: str, timeout: float) -> str:
         """Return the name of an address that is asked with these parameters and waited for that many seconds."""
-        transport = udp6 if family == socket.AF_INET6 else udp
-        if not config.get_transport(self._engine, transport.DOMAIN_NAME):
-            kind = udp6.Udp6AsyncioTransport if family == socket.AF_INET6 else udp.UdpAsyncioTransport
-            config.add_transport(self._engine, transport.DOMAIN_NAME, kind().open_client_mode())
-        name, is_new = self._name("address", address, parameters, timeout)
+        domain = self._transport(family, address, engine_id)
+        name, is_new = self._name("address", address, domain, parameters, timeout)
         if is_new:
             # Times are hundredths of a second. No retries by pysnmp: it would repeat refused credentials as well.
             config.add_target_address(
-                self._engine, name, transport.DOMAIN_NAME, address, parameters, round(timeout * 100), retryCount=0
+                self._engine, name, domain, address, parameters, round(timeout * 100), retryCount=0
             )
         return name
+
+    def _transport(self, family: int, address: Any, engine_id: bytes) -> tuple[int, ...]:
+        """Return the domain of the transport to an agent; one that replaced another gets another."""
+        met = self._engine_ids.setdefault(address, [])
+        if engine_id not in met:
+            met.append(engine_id)
+        number = met.index(engine_id) % MAX_TRANSPORTS
+        module = udp6 if family == socket.AF_INET6 else udp
+        domain: tuple[int, ...] = (*module.DOMAIN_NAME, number)
+        if not config.get_transport(self._engine, domain):
+            kind = udp6.Udp6AsyncioTransport if family == socket.AF_INET6 else udp.UdpAsyncioTransport
+            config.add_transport(self._engine, domain, kind().open_client_mode())
+        return domain
 
     def _parameters(self, security_name: str, level: str, model: int) -> str:
         name, is_new = self._name("parameters", security_name, level, model)

@@ -3,8 +3,6 @@ import socket
 import struct
 import threading
 from concurrent.futures import Future
-from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 from pysnmp.entity import config
@@ -25,6 +23,7 @@ from kwapi.drivers.snmp.client import (
 from kwapi.drivers.snmp.pysnmp import AUTH_PROTOCOLS, PRIV_PROTOCOLS, PysnmpLoop, to_value
 from kwapi.errors import CredentialsRefused, DeviceError
 from tests.drivers.snmp_agent import SnmpAgent
+from tests.drivers.snmp_relay import Relay
 
 WATTS, VOLTS, NAMES, END = "1.3.6.1.4.1.99999.1.1.2", "1.3.6.1.4.1.99999.1.1.3", "1.3.6.1.4.1.99999.1.1.4", "1.4"
 TABLE = {
@@ -115,47 +114,61 @@ def test_refused_credentials_are_told_from_other_failures_without_showing_them(c
 def test_a_forged_answer_is_not_believed(client):
     user = ("signed", config.USM_AUTH_HMAC96_SHA, "auth-secret")
     options = {"version": "3", "user": "signed", "auth_protocol": "SHA", "auth_key": "auth-secret"}
-    with SnmpAgent({f"{WATTS}.1": 7}, [user]) as agent, forging_relay(agent) as relay:
+    with SnmpAgent({f"{WATTS}.1": 7}, [user]) as agent, Relay(agent) as relay:
         asked = ask(client, relay, **{**options, "timeout": 0.2, "retries": 0})
         assert asked.columns([WATTS]) == {WATTS: {(1,): 7}}
-        relay.forge = True
+        relay.change = lambda answer: [answer[:-1] + bytes([answer[-1] ^ 1])]
         with pytest.raises(DeviceError):
             asked.columns([WATTS])
-
-
-@contextmanager
-def forging_relay(agent):
-    """Yield the address of a relay to the agent, which changes answers once ``forge`` is set."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside,
-    ):
-        inside.bind(("127.0.0.1", 0))
-        outside.connect((agent.host, agent.port))
-        outside.settimeout(5)
-        relay = SimpleNamespace(host="127.0.0.1", port=inside.getsockname()[1], forge=False)
-
-        def run():
-            while True:
-                request, peer = inside.recvfrom(4000)
-                if not request:
-                    return
-                outside.send(request)
-                answer = bytearray(outside.recv(4000))
-                answer[-1] ^= relay.forge
-                inside.sendto(answer, peer)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        yield relay
-        inside.sendto(b"", (relay.host, relay.port))  # ends it
-        thread.join(5)
 
 
 def test_a_refused_user_is_served_after_its_key_was_corrected(client, agent):
     with pytest.raises(CredentialsRefused):
         ask(client, agent, **{**STRONG, "auth_key": "other-secret"}).columns([WATTS])
     assert ask(client, agent, **STRONG).columns([WATTS]) == {WATTS: OUTLETS}
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_an_agent_that_answers_from_another_address_is_heard(client, agent, version):
+    with Relay(agent) as relay:
+        relay.astray = True
+        asked = ask(client, relay, version=version, timeout=0.5)
+        for _ in range(2):
+            assert asked.columns([WATTS]) == {WATTS: OUTLETS}
+
+
+def test_a_v3_agent_that_restarts_is_read_on(client):
+    with SnmpAgent(TABLE, USERS, boots=7) as agent:
+        asked = ask(client, agent, **STRONG)
+        for _ in range(2):
+            assert asked.columns([WATTS]) == {WATTS: OUTLETS}
+    with SnmpAgent(TABLE, USERS, port=agent.port, engine_id=agent.engine_id, boots=8):
+        for _ in range(2):
+            assert asked.columns([WATTS]) == {WATTS: OUTLETS}
+
+
+def test_a_v3_agent_that_replaced_another_is_read_as_soon_as_it_is_opened(client):
+    with SnmpAgent(TABLE, USERS) as agent:
+        assert ask(client, agent, **STRONG).columns([WATTS]) == {WATTS: OUTLETS}
+    with SnmpAgent({f"{WATTS}.1": 7}, USERS, port=agent.port) as other:
+        asked = ask(client, other, **STRONG)
+        for _ in range(2):
+            assert asked.columns([WATTS]) == {WATTS: {(1,): 7}}
+    with SnmpAgent(TABLE, USERS, port=agent.port, engine_id=agent.engine_id) as agent:
+        assert ask(client, agent, **STRONG).columns([WATTS]) == {WATTS: OUTLETS}
+
+
+@pytest.mark.parametrize("secret", ["pässwörter", "€uro-cents"])
+def test_secrets_may_have_any_letters(client, secret):
+    user = ("many", config.USM_AUTH_HMAC96_SHA, secret.encode(), config.USM_PRIV_CFB128_AES, secret.encode())
+    with SnmpAgent(TABLE, [user], community=secret.encode()) as agent:
+        for options in (
+            {"version": "3", "user": "many", "auth_key": secret, "priv_key": secret},
+            {"version": "2c", "community": secret},
+        ):
+            asked = ask(client, agent, **options)
+            for _ in range(2):
+                assert asked.columns([WATTS]) == {WATTS: OUTLETS}
 
 
 def test_two_agents_may_know_one_user_by_different_keys(client, agent):
