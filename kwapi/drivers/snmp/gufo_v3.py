@@ -81,12 +81,11 @@ class VerifiedSession:
 
     def get_many(self, cells: Sequence[str]) -> dict[str, ValueType]:
         """Return what there is of these cells; raises as gufo-snmp does."""
-        ends_at = time.monotonic() + self._target.timeout
         session = self._session = self._session or self._start()
         try:
-            return self._get_many(session, cells, ends_at)
+            return self._get_many(session, cells)
         except SnmpAuthError:  # a signed Report: now the clock is right
-            return self._get_many(session, cells, ends_at)
+            return self._get_many(session, cells)
 
     def _start(self) -> SnmpSession:
         self._agent.settimeout(self._target.timeout)
@@ -111,17 +110,18 @@ class VerifiedSession:
             self._requests.connect(peer.getsockname())
         return session
 
-    def _get_many(self, session: SnmpSession, cells: Sequence[str], ends_at: float) -> dict[str, ValueType]:
+    def _get_many(self, session: SnmpSession, cells: Sequence[str]) -> dict[str, ValueType]:
         session._sock.send_get_many(list(cells))
-        self._requests.send(self._exchange(self._requests.recv(LARGEST), ends_at))
+        self._requests.send(self._exchange(self._requests.recv(LARGEST)))
         try:
             return session._sock.recv_get_many()
         except BlockingIOError:
             raise SnmpDecodeError("not the answer to what was asked") from None
 
-    def _exchange(self, request: bytes, ends_at: float) -> bytes:
+    def _exchange(self, request: bytes) -> bytes:
         """Return the agent's signed answer to a request."""
         message_id = open_envelope(request).message_id
+        ends_at = time.monotonic() + self._target.timeout
         self._agent.send(request)
         while (left := ends_at - time.monotonic()) > 0:
             self._agent.settimeout(left)
