@@ -15,7 +15,7 @@ from oslo_config import cfg
 from kwapi.drivers.base import Driver
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.drivers.snmp import profile as profiles
-from kwapi.drivers.snmp.client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Client, Index, Target, Value
+from kwapi.drivers.snmp.client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Agent, Client, Index, Target, Value
 from kwapi.drivers.snmp.profile import OID, Profile
 from kwapi.drivers.snmp.pysnmp import PysnmpLoop
 from kwapi.drivers.snmp.rows import (
@@ -42,7 +42,6 @@ LOG = logging.getLogger(__name__)
 MIN_KEY = 8  # characters; RFC 3414, 11.2
 
 if TYPE_CHECKING:
-    from kwapi.drivers.snmp.client import Agent
     from kwapi.drivers.snmp.gufo import GufoAgent, GufoClient
 
 
@@ -228,25 +227,12 @@ class Snmp(Driver):
 
     def _find_rows(self) -> dict[Row, tuple[Cell, ...]]:
         if self.profile == GENERIC:
-            return self._rows_of(self._generic())[0]
-        known = self._known
-        found = self._detect(known) if self.profile == AUTO else known[self.profile]
-        rows, columns = self._rows_of(found)
-        if found.fallback and not has_power(rows, columns):
-            rows, _ = self._rows_of(known[found.fallback])
-        return rows
-
-    def _rows_of(self, found: Profile) -> tuple[dict[Row, tuple[Cell, ...]], Columns]:
-        columns = self._agent.columns(found.oids())
-        return find_rows(found, columns), columns
-
-    def _detect(self, known: dict[str, Profile]) -> Profile:
-        found, name = identify(self._agent, known)
-        if found:
-            return found
-        raise DeviceError(
-            f"{self.host} has the sysObjectID {name!r}, which no profile knows; set profile in its section"
-        )
+            generic = self._generic()
+            return find_rows(generic, self._agent.columns(generic.oids()))
+        try:
+            return find_device(self._agent, self._known, self.profile)[1]
+        except LookupError as error:
+            raise DeviceError(f"{self.host} has {error}; set profile in its section") from error
 
     @cached_property
     def _known(self) -> dict[str, Profile]:
@@ -332,6 +318,27 @@ def identify(agent: "Agent | GufoAgent", known: Mapping[str, Profile]) -> tuple[
     columns = agent.columns([profile.known_by for profile in known.values() if profile.known_by])
     answering = (profile for profile in known.values() if profile.known_by and columns[profile.known_by])
     return next(answering, None), name
+
+
+def find_device(
+    agent: "Agent | GufoAgent", known: Mapping[str, Profile], name: str
+) -> tuple[Profile, dict[Row, tuple[Cell, ...]]]:
+    """Return the profile of an agent's device, by what it calls itself if the name is auto, and the rows it has.
+
+    LookupError says what it calls itself if no profile knows that.
+    """
+    if name == AUTO:
+        found, calls_itself = identify(agent, known)
+        if found is None:
+            raise LookupError(f"the sysObjectID {calls_itself!r}, which no profile knows")
+    else:
+        found = known[name]
+    columns = agent.columns(found.oids())
+    rows = find_rows(found, columns)
+    if found.fallback and not has_power(rows, columns):
+        found = known[found.fallback]
+        rows = find_rows(found, agent.columns(found.oids()))
+    return found, rows
 
 
 def split_oids(cells: Sequence[Cell]) -> tuple[list[str], list[str], list[str]]:
