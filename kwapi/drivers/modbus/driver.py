@@ -162,6 +162,11 @@ class Modbus(Driver):
             raise DeviceError(f"{self._line.name} unit {self.unit} answers, but without a value for any probe")
         return measurements
 
+    def is_there(self) -> bool:
+        """Return whether the unit answers at all, whatever it is; for who looks for meters."""
+        with self._line.turn():
+            return self._line.has(self.unit)
+
     def close(self) -> None:
         """Let go of the line."""
         if line := vars(self).pop("_line", None):

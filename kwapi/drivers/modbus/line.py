@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pymodbus import FramerType, ModbusException
 from pymodbus.exceptions import ConnectionException, ModbusIOException
+from pymodbus.pdu import ModbusPDU
 
 from kwapi.drivers.base import Clock
 from kwapi.drivers.modbus.clients import SerialClient, TcpClient
@@ -24,6 +25,7 @@ LONGEST_WAIT = 3.0  # seconds for a turn
 LONGEST_TURN = 3.0  # seconds after which no further request begins
 FUNCTIONS = {"holding": 3, "input": 4}
 NO_SUCH_REGISTERS = (2, 3)  # illegal data address; illegal data value, which some send for too many at once
+NOBODY_THERE = (4, 10, 11)  # how gateways tell of a unit that does not answer; 4 by pymodbus's server
 EXCEPTIONS = {
     1: "illegal function",
     2: "illegal data address",
@@ -132,6 +134,21 @@ class Line:
             self.hang_up()
             raise DeviceError(f"{self.name}: {error}") from error
 
+    def has(self, unit: int) -> bool:
+        """Return whether a unit is there, be it to refuse; to be called within turn()."""
+        for table in FUNCTIONS:  # some know one of them only
+            try:
+                answer = self._request(unit, table, 0, 1)
+            except ModbusException:  # silence, or noise
+                self.hang_up()
+            except OSError as error:
+                self.hang_up()
+                raise DeviceError(f"{self.name}: {error}") from error
+            else:
+                if not answer.isError() or answer.exception_code not in NOBODY_THERE:
+                    return True
+        return False
+
     def hang_up(self) -> None:
         """Close the connection; the next request makes a new one."""
         self._client.close()  # type: ignore[no-untyped-call]  # pymodbus has no types there
@@ -150,8 +167,7 @@ class Line:
             raise DeviceError(f"{self.name} is closed")
         if self._clock() > self._end:
             raise DeviceError(f"{what}: the poll took longer than {LONGEST_TURN:.0f} s")
-        ask = self._client.read_holding_registers if table == "holding" else self._client.read_input_registers
-        answer = ask(at, count=count, device_id=unit)
+        answer = self._request(unit, table, at, count)
         if answer.isError():
             code = answer.exception_code
             error = Refused if code in NO_SUCH_REGISTERS else DeviceError
@@ -159,6 +175,10 @@ class Line:
         if answer.function_code != FUNCTIONS[table] or len(answer.registers) != count:
             raise ModbusException(f"answered with {len(answer.registers)} of function {answer.function_code}")
         return list(answer.registers)
+
+    def _request(self, unit: int, table: str, at: int, count: int) -> ModbusPDU:
+        ask = self._client.read_holding_registers if table == "holding" else self._client.read_input_registers
+        return ask(at, count=count, device_id=unit)
 
 
 class Lines:

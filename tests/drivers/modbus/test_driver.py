@@ -274,3 +274,28 @@ def test_a_profile_that_is_broken_meanwhile_is_no_bug(tmp_path):
             (tmp_path / "modbus" / "mine.toml").unlink()
             driver.open()
             assert driver.read() == [VALUES, EXPORTED]
+
+
+@pytest.mark.parametrize("refusal", [None, ExcCodes.ILLEGAL_FUNCTION, ExcCodes.ILLEGAL_ADDRESS, ExcCodes.DEVICE_BUSY])
+def test_a_unit_that_refuses_is_there(refusal):
+    meter = sdm120(unit=3)
+    meter.refusal = refusal
+    with over_tcp(meter, unit=3) as (driver, _):
+        assert driver.is_there()
+
+
+@pytest.mark.parametrize("code", [ExcCodes.GATEWAY_PATH_UNAVIABLE, ExcCodes.GATEWAY_NO_RESPONSE])
+def test_a_unit_of_which_the_gateway_hears_nothing_is_not_there(code):
+    meter = sdm120(unit=3)
+    meter.refusal = code
+    with over_tcp(meter, unit=3) as (driver, _):
+        assert not driver.is_there()
+
+
+def test_a_silent_unit_is_not_there_and_one_that_answers_late_is_not_taken_for_it():
+    with over_tcp(sdm120(), timeout=0.05) as (driver, server):
+        server.mangle = lambda frame: b""
+        assert not driver.is_there()
+        server.mangle = lambda frame: frame
+        assert driver.is_there()
+        assert driver.read() == [VALUES, EXPORTED]
