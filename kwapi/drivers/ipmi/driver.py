@@ -9,6 +9,7 @@ Source: DCMI 1.5, 6.6.1; IPMI 2.0 revision 1.1, 35.14 and table 5-2 (completion 
 
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyghmi  # noqa: F401 -- used by pyghmi.py in a process of its own; a lack of it is to be told at start
@@ -18,8 +19,11 @@ from kwapi.drivers.base import Driver
 from kwapi.drivers.ipmi.client import Client, Target, to_key
 from kwapi.drivers.ipmi.records import (
     DCMI,
+    Identity,
+    PowerReading,
     Sensor,
     choose_sensors,
+    parse_identity,
     parse_power_reading,
     parse_sensor_reading,
 )
@@ -28,6 +32,7 @@ from kwapi.drivers.repetition import Repetition
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 
+APPLICATION, GET_DEVICE_ID = 0x06, 0x01
 GROUP, GET_POWER_READING = 0x2C, 0x02
 SENSOR, GET_SENSOR_READING = 0x04, 0x2D
 SYSTEM_STATISTICS = bytes([DCMI, 0x01, 0x00, 0x00])
@@ -134,6 +139,40 @@ class Ipmi(Driver):
         self._due = now + self.min_interval * self.shared.readers(self._target) - EARLY
         return [] if watts is None else [Measurement(self.probe_names()[0], watts=watts)]
 
+    def survey(self, seconds: float) -> "Survey":
+        """Return all that the BMC tells of power, within so many seconds, a poll's time for each answer."""
+        end = self.monotonic_clock() + seconds
+
+        def has_time() -> bool:
+            self._end = min(self.monotonic_clock() + self.timeout, end)
+            return self.monotonic_clock() < end
+
+        has_time()
+        code, answer = self._ask(APPLICATION, GET_DEVICE_ID, b"")
+        if code:
+            raise DeviceError(f"{self._target} answered Get Device ID with code {code:#04x}")
+        survey = Survey(parse_identity(answer))
+        try:
+            has_time()
+            code, answer = self._ask(GROUP, GET_POWER_READING, SYSTEM_STATISTICS)
+            survey.dcmi = parse_power_reading(answer) if not code else None
+            survey.refusal = "" if code in UNSUPPORTED or not code else f"code {code:#04x}"
+        except CredentialsRefused as error:  # of DCMI alone, since it answered before
+            survey.refusal = str(error)
+        try:
+            has_time()
+            self._repository.refresh()
+            self._repository.go_on(has_time)
+            if not self._repository.is_complete:
+                raise DeviceError(f"{self._target} takes longer than {seconds:g} s to list its sensors")
+            for sensor in self._repository.sensors:
+                has_time()
+                survey.sensors += [(sensor, watts) for watts in self._read_sensor(sensor)]
+        except DeviceError:
+            if survey.dcmi is None:  # else it is enough
+                raise
+        return survey
+
     def _read_dcmi(self) -> float | None:
         code, answer = self._ask(GROUP, GET_POWER_READING, SYSTEM_STATISTICS)
         if code in UNSUPPORTED:
@@ -199,3 +238,13 @@ class Ipmi(Driver):
                 yield option, "is empty, and a BMC on the network wants one"
             elif len(value.encode()) > limit:
                 yield option, f"is longer than {limit} bytes, which is all that IPMI takes"
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a BMC is and what it tells of power: by DCMI, or why not, and by its sensors of watts that are there."""
+
+    identity: Identity
+    dcmi: PowerReading | None = None
+    refusal: str = ""
+    sensors: list[tuple[Sensor, float | None]] = field(default_factory=list)

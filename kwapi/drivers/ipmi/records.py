@@ -3,8 +3,8 @@
 Numbers of several bytes are little-endian. Nothing is made of DCMI's statistics: on many BMCs the minimum and the
 maximum are not of the period, but of all the time since a reset.
 
-Source: DCMI 1.5, 6.6.1 (power reading); IPMI 2.0 revision 1.1, 35.14 (sensor reading), 36.3 (its conversion), 43.1
-(full sensor record), 43.14 (entities), 43.15 (names).
+Source: DCMI 1.5, 6.6.1 (power reading); IPMI 2.0 revision 1.1, 20.1 (device id), 35.14 (sensor reading), 36.3 (its
+conversion), 43.1 (full sensor record), 43.14 (entities), 43.15 (names).
 """
 
 import struct
@@ -53,6 +53,16 @@ class PowerReading:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What a BMC says it is; ``maker`` is its enterprise number, as IANA gave it."""
+
+    maker: int
+    product: int
+    firmware: str
+    version: str  # of IPMI
+
+
+@dataclass(frozen=True, slots=True)
 class Sensor:
     """A sensor of watts: ``factor`` and ``offset`` make watts of a raw reading."""
 
@@ -71,6 +81,19 @@ def parse_power_reading(answer: bytes) -> PowerReading:
         raise DeviceError(f"malformed DCMI power reading {answer!r}")
     _, watts, minimum, maximum, average, timestamp, period, state = POWER_READING.unpack_from(answer)
     return PowerReading(watts, minimum, maximum, average, timestamp, period / 1000, bool(state & ACTIVE))
+
+
+def parse_identity(answer: bytes) -> Identity:
+    """Return what an answer to Get Device ID says."""
+    if len(answer) < 11:
+        raise DeviceError(f"malformed device id {answer!r}")
+    _, _, major, minor, version = answer[:5]  # the minor one in BCD, so that 0x09 is .09
+    return Identity(
+        maker=int.from_bytes(answer[6:9], "little") & 0xFFFFF,
+        product=int.from_bytes(answer[9:11], "little"),
+        firmware=f"{major & 0x7F}.{minor:02x}",
+        version=f"{version & 0x0F}.{version >> 4}",
+    )
 
 
 def may_be_watts(record: bytes) -> bool:

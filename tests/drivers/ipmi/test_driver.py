@@ -2,6 +2,7 @@ import pytest
 
 from kwapi.drivers.ipmi.client import Target
 from kwapi.drivers.ipmi.driver import Ipmi
+from kwapi.drivers.ipmi.records import Identity, parse_identity
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.clock import Clock
@@ -220,3 +221,10 @@ def test_secrets_stay_out_of_sight():
     target = Target("bmc", "127.0.0.1", 623, "user", "s3cret", "k3y")
     assert not any(secret in f"{target} {target!r}" for secret in ("s3cret", "k3y"))
     assert {option.dest for option in Ipmi.options if option.secret} == {"password", "kg"}
+
+
+def test_what_a_bmc_says_it_is():
+    answer = bytes.fromhex("20 81 89 02 02 df 4ff1f2 0001 00000000")  # in the bits beyond 20 is no number
+    assert parse_identity(answer) == Identity(maker=0x2F14F, product=0x0100, firmware="9.02", version="2.0")
+    with pytest.raises(DeviceError, match="malformed device id"):
+        parse_identity(answer[:10])
