@@ -71,7 +71,9 @@ def _pdu_rows(service: Service, path: str, pdu: Resource, levels: set[str]) -> I
             continue
         for place, circuit in circuits.items():
             name = f"{index}.{end_of(place)}"
-            yield Row(level, name, parse_circuit, (place,), collection=collection)
+            label = circuit.get("UserLabel")
+            label = label if isinstance(label, str) else ""
+            yield Row(level, name, parse_circuit, (place,), collection=collection, label=label)
             for line in lines_of(circuit) if level == "inlet" else ():
                 yield Row("phase", f"{name}.L{line}", partial(parse_line, line=line), (place,), collection=collection)
 

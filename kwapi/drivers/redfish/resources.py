@@ -50,7 +50,8 @@ class Row:
     """One thing that is measured.
 
     ``parse`` makes readings of the resources at ``paths``, ``energy`` is the sensor with the register that they lack,
-    ``collection`` has them among its members. The index is made of the last parts of addresses: ``1.A1``.
+    ``collection`` has them among its members. The index is made of the last parts of addresses: ``1.A1``; ``label`` is
+    what its owner wrote on it.
     """
 
     level: str
@@ -59,6 +60,7 @@ class Row:
     paths: tuple[str, ...]
     energy: str = ""
     collection: str = ""
+    label: str = ""
 
     def __str__(self) -> str:
         return f"{self.level}.{self.index}"
