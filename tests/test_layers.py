@@ -78,9 +78,17 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),
     ("kwapi.cli.table",),
+    ("kwapi.cli.discover.found", "kwapi.cli.discover.arguments"),
+    (
+        "kwapi.cli.discover.ipmi",
+        "kwapi.cli.discover.modbus",
+        "kwapi.cli.discover.redfish",
+        "kwapi.cli.discover.snmp",
+        "kwapi.cli.discover.section",
+    ),
     (
         "kwapi.cli.check",
-        "kwapi.cli.discover",
+        "kwapi.cli.discover.command",
         "kwapi.cli.mute",
         "kwapi.cli.read",
         "kwapi.cli.status",
@@ -91,7 +99,8 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.cli.run", "kwapi.cli.main"),
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
-EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator", "kwapi.cli"}
+EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator"}
+EMPTY |= {"kwapi.cli", "kwapi.cli.discover"}
 EMPTY |= {f"kwapi.drivers.{name}" for name in ("ipmi", "json", "kasa", "modbus", "nut", "redfish", "snmp")}
 
 

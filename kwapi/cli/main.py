@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, discover, mute, read, status, watch
+from kwapi.cli import check, mute, read, status, watch
+from kwapi.cli.discover import command as discover
 
 COMMANDS = {"check": check, "discover": discover, "mute": mute, "read": read, "status": status, "watch": watch}
 

@@ -40,8 +40,15 @@ def show(heading: Sequence[str], rows: Sequence[Sequence[object]], stream: TextI
     """Print a table to a terminal; to anything else its rows, values separated by tabs, unknown ones empty."""
     stream = stream or sys.stdout
     if is_for_people(stream):
-        first, *others = lines(heading, rows)
-        print(f"{BOLD}{first}{PLAIN}", *others, sep="\n", file=stream)
+        show_text(*lines(heading, rows), stream=stream)
         return
     for row in (heading, *rows):
         print(*("" if value is None else value for value in row), sep="\t", file=stream)
+
+
+def show_text(first: str, *others: str, stream: TextIO | None = None) -> None:
+    """Print lines, to a terminal the first of them in bold."""
+    stream = stream or sys.stdout
+    if is_for_people(stream):
+        first = f"{BOLD}{first}{PLAIN}"
+    print(first, *others, sep="\n", file=stream, flush=True)

@@ -5,8 +5,10 @@ import json
 
 import pytest
 
-from kwapi.cli import discover, read
+from kwapi.cli import read
+from kwapi.cli.discover import command
 from kwapi.drivers.wattmeter import Wattmeter
+from tests.drivers.redfish.test_driver import OUTLETS
 from tests.drivers.redfish.test_driver import pdu as pdu_resources
 from tests.integration.recordings import copy_recordings, load_truth
 from tests.integration.redfish_server import PASSWORD, USER, make_certificate, serve_redfish
@@ -30,8 +32,8 @@ def port(tmp_path_factory):
 def run(*argv):
     """Run the command as kwapi does."""
     parser = argparse.ArgumentParser()
-    discover.add_arguments(parser)
-    return discover.run(parser.parse_args([str(word) for word in argv]))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in argv]))
 
 
 def wattmeter_of(text, path, extra="") -> Wattmeter:
@@ -94,7 +96,7 @@ def test_json_says_what_the_mib_says(name, port, capsys):
 def test_a_device_that_no_profile_knows_is_told(port, capsys):
     assert run("snmp", "--community", "eltek-webpower", f"127.0.0.1:{port}") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("127.0.0.1: answers, but no profile knows its sysObjectID '1.3.6.1.4.1.12148.9'")
+    assert line.startswith("127.0.0.1: has the sysObjectID '1.3.6.1.4.1.12148.9', which no profile knows; --profile")
 
 
 @pytest.mark.parametrize("version", ["1", "2c"])
@@ -133,11 +135,32 @@ def test_a_pdu_with_redfish_has_its_outlets_named(tmp_path, monkeypatch, capsys)
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("KWAPI_PASSWORD", PASSWORD)
     monkeypatch.setenv("KWAPI_127_0_0_1__PASSWORD", PASSWORD)
-    with serve_redfish(pdu_resources(), certificate) as server:
+    resources = pdu_resources()
+    for outlet, label in {"A1": " web-1\t", "A2": "", "A3": "a/b", "B1": None}.items():
+        resources[f"{OUTLETS}/{outlet}"]["UserLabel"] = label
+    with serve_redfish(resources, certificate) as server:
         asked = ("redfish", f"127.0.0.1:{server.port}", "--user", USER, "--ca-file", certificate, "--timeout", "10")
         assert run(*asked) == 0
         text = capsys.readouterr().out
-        measured = read.poll(wattmeter_of(text, tmp_path / "drivers.conf", "deadline = 9\n"))
-    assert measured[0].probe == "127-0-0-1-outlet-1"
-    assert (measured[0].watts, measured[0].level) == (197.4, "outlet")
+        assert run(*asked, "--json") == 0
+        labels = [row["label"] for row in json.loads(capsys.readouterr().out)["rows"] if row["level"] == "outlet"]
+        wattmeter = wattmeter_of(text, tmp_path / "drivers.conf", "deadline = 9\n")
+        measured = read.poll(wattmeter)
+    fallbacks = [f"127-0-0-1-outlet-{number}" for number in (2, 4)]
+    assert wattmeter.values["probes"] == ["web-1", fallbacks[0], "a-b", fallbacks[1]]
+    assert [(each.probe, each.watts, each.level) for each in measured] == [
+        ("web-1", 197.4, "outlet"),
+        (fallbacks[0], 0, "outlet"),
+    ]
+    assert labels == ["web-1", None]
     assert "@inlet.1." in text.partition("may be added")[2]
+
+
+def test_two_devices_of_one_user_are_discovered(tmp_path, monkeypatch, capsys):
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("KWAPI_PASSWORD", PASSWORD)
+    with serve_redfish(rackmount(), certificate) as one, serve_redfish(rackmount(), certificate) as other:
+        hosts = [f"127.0.0.1:{server.port}" for server in (one, other)]
+        assert run("redfish", "--json", *hosts, "--user", USER, "--ca-file", certificate, "--timeout", "10") == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [each["port"] for each in found] == [one.port, other.port]

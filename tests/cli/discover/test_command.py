@@ -6,12 +6,9 @@ import pytest
 from pysnmp.entity import config
 from pysnmp.proto.rfc1902 import ObjectIdentifier, OctetString
 
-from kwapi.cli import discover
-from kwapi.cli.discover import Found, clean, probe_names, rows_to_name, wattmeter_name
+from kwapi.cli.discover import command
 from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
-from kwapi.measurement import Measurement
-from tests.drivers.modbus_meter import Meter, TcpServer, words
 from tests.drivers.snmp_agent import SnmpAgent
 
 RPDU2 = "1.3.6.1.4.1.318.1.1.26"
@@ -21,8 +18,8 @@ QUICK = ("--timeout", "2", "--retries", "1")
 def run(*argv):
     """Run the command as kwapi does."""
     parser = argparse.ArgumentParser()
-    discover.add_arguments(parser)
-    return discover.run(parser.parse_args([str(word) for word in argv]))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in argv]))
 
 
 def accepted(text, path):
@@ -74,9 +71,11 @@ def test_json_has_a_row_for_each_thing_that_is_measured(capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["host"], found["profile"]) == ("127.0.0.1", "apc-rpdu2")
     unknown = dict.fromkeys(("volts", "amps", "power_factor", "hertz", "kwh"))
+    inlet = {"row": "inlet.1", "level": "inlet", "index": "1", "label": None}
+    outlet = {"row": "outlet.1", "level": "outlet", "index": "1", "label": "a"}
     assert found["rows"] == [
-        {"level": "inlet", "index": "1", "watts": 90.0, "volt_amperes": 100.0, **unknown},
-        {"level": "outlet", "index": "1", "watts": 10.0, "volt_amperes": None, **unknown},
+        {**inlet, "watts": 90.0, "volt_amperes": 100.0, **unknown},
+        {**outlet, "watts": 10.0, "volt_amperes": None, **unknown},
     ]
 
 
@@ -107,7 +106,10 @@ def test_a_device_of_no_known_family_is_told_with_the_profiles_there_are(capsys)
         assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 1
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert "no profile knows its sysObjectID '1.3.6.1.4.1.99999'; --profile takes one of apc-easy," in printed.err
+        assert (
+            "the sysObjectID '1.3.6.1.4.1.99999', which no profile knows; --profile takes one of apc-easy,"
+            in printed.err
+        )
         assert run("snmp", f"127.0.0.1:{agent.port}", "--profile", "ups", *QUICK) == 1
         assert "measures nothing that is known of it" in capsys.readouterr().err
 
@@ -145,6 +147,7 @@ def test_the_keys_of_v3_come_from_files(tmp_path, capsys):
         (("snmp", "h", "--community-file", "/nowhere/at all"), "/nowhere/at all: cannot be read"),
         (("redfish", "h", "--user", "u"), "password is missing"),
         (("modbus", "h", "--profile", "nothing"), "'nothing' is unknown"),
+        (("ipmi", "h", "--user", "u"), "password is empty"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(argv, told, capsys):
@@ -165,7 +168,10 @@ def test_a_wrong_option_is_told_in_one_line(argv, told, capsys):
         ("snmp", "h", "--version", "4"),
         ("snmp", "h", "--auth-key", "secret of mine"),
         ("redfish", "h", "--user", "u", "--password", "secret of mine"),
-        ("redfish", "h", "other"),
+        ("modbus", "h", "--units", "0-256"),
+        ("modbus", "h", "--units", "all"),
+        ("modbus", "h", "--unit", "3"),
+        ("ipmi", "h", "--password", "secret of mine"),
     ],
 )
 def test_wrong_use_ends_with_2(argv):
@@ -178,82 +184,3 @@ def test_a_missing_library_is_told(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "kwapi.drivers.redfish.driver", None)
     assert run("redfish", "h") == 1
     assert "pip install 'kwapi[redfish]'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("pdu1.lyon.example", ("pdu1.lyon.example", None)),
-        ("pdu1:1161", ("pdu1", 1161)),
-        ("2001:db8::1", ("2001:db8::1", None)),
-        ("[2001:db8::1]:1161", ("2001:db8::1", 1161)),
-    ],
-)
-def test_an_address_may_have_a_port(address, expected):
-    assert discover._address(address) == expected
-
-
-def test_a_section_is_called_as_its_device():
-    names = set()
-    hosts = [("pdu1.lyon.example", None), ("pdu1.nancy.example", None), ("192.0.2.7", 161), ("2001:db8::1", None)]
-    found = [wattmeter_name(host, port, names) for host, port in [*hosts, hosts[2], hosts[3]]]
-    expected = ["pdu1", "pdu1-nancy-example", "192-0-2-7", "2001-db8-1", "192-0-2-7-161", "2001-db8-1-6"]
-    assert found == expected
-
-
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [("  a\t b\x00", "a b"), ("..", ""), ("é" * 50, "é" * 40), ("cafe\u0301", "café"), ('"x"', "x"), ("@", "-")],
-)
-def test_a_label_is_cleaned(label, name):
-    assert clean(label) == name
-
-
-def test_a_label_that_looks_like_the_name_of_another_outlet_is_not_taken():
-    rows = [("outlet", "1"), ("outlet", "2")]
-    names = probe_names("pdu", rows, {rows[0]: "pdu-outlet-2", rows[1]: "b"}, set())
-    assert names == {rows[0]: "pdu-outlet-1", rows[1]: "b"}
-    assert probe_names("pdu", rows, {rows[1]: "b"}, {"b"})[rows[1]] == "pdu-outlet-2"
-
-
-def test_without_power_at_the_outlets_the_outermost_rows_with_power_are_named():
-    inlet, phase, outlet = rows = [("inlet", "1"), ("phase", "1"), ("outlet", "1")]
-    found = Found("p", "t", rows, [outlet])
-    power, current = Measurement("x", watts=1.0), Measurement("x", amps=1.0)
-    assert rows_to_name(found, {inlet: power, phase: power, outlet: current}) == [inlet]
-    assert rows_to_name(found, {inlet: power, outlet: power}) == [outlet]
-    assert rows_to_name(found, {phase: current}) == [phase]
-    assert rows_to_name(found, {}) == []
-
-
-def meter(values):
-    """Return a meter of 32-bit floats, given them by address."""
-    return Meter({at + number: word for at, value in values.items() for number, word in enumerate(words("f", value))})
-
-
-def test_a_meter_is_found_by_what_its_registers_read_like(tmp_path, capsys):
-    one_phase = {0: 230.5, 6: 1.0, 12: 200.0, 18: 230.5, 30: 0.875, 70: 50.0, 72: 1234.5}
-    with TcpServer(meter(one_phase)) as server:
-        address = f"127.0.0.1:{server.port}"
-        assert run("modbus", address) == 1
-        assert "sdm120, sdm230 fit alike; choose by --profile" in capsys.readouterr().err
-        assert run("modbus", address, "--profile", "sdm120") == 0
-    (values,) = accepted(capsys.readouterr().out, tmp_path / "drivers.conf").values()
-    assert (values["profile"], values["probes"]) == ("sdm120", ["127-0-0-1"])
-
-
-def test_a_meter_of_three_phases_is_found_alone(tmp_path, capsys):
-    volts, amps = {0: 230.5, 2: 231.5, 4: 229.5}, {6: 1.0, 8: 2.0, 10: 1.0}
-    watts, volt_amperes = {12: 200.0, 14: 400.0, 16: 210.0}, {18: 230.5, 20: 463.0, 22: 229.5}
-    whole = {52: 810.0, 56: 923.0, 70: 50.0}
-    with TcpServer(meter(volts | amps | watts | volt_amperes | whole)) as server:
-        assert run("modbus", f"127.0.0.1:{server.port}") == 0
-    (values,) = accepted(capsys.readouterr().out, tmp_path / "drivers.conf").values()
-    assert values["profile"] == "sdm630"
-    assert values["probes"] == ["127-0-0-1-device", *(f"127-0-0-1-phase-L{line}" for line in (1, 2, 3))]
-
-
-def test_something_else_than_a_meter_is_told(capsys):
-    with TcpServer(meter({})) as server:
-        assert run("modbus", f"127.0.0.1:{server.port}") == 1
-    assert "no profile fits what it answers" in capsys.readouterr().err

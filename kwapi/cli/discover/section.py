@@ -1,0 +1,93 @@
+"""Writes the section of drivers.conf for a device that was found, all else in comments."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kwapi.cli.discover.found import Found, Row, label_of, one_line, to_text
+from kwapi.cli.table import cell, lines
+from kwapi.drivers.snmp.profile import KINDS
+from kwapi.drivers.units import ATTRIBUTES
+from kwapi.measurement import NAME_BYTES, name_problem
+
+
+def section(wattmeter: str, address: str, settings: dict[str, Any], found: Found, taken: set[str]) -> str:
+    """Return the section of a device; ``taken`` are the probes of the sections before, and gets those of this one."""
+    measured = found.measured
+    named = rows_to_name(found)
+    names = probe_names(wattmeter, named, found.labels, taken)
+    taken.update(names.values())
+    used = [name for name in ATTRIBUTES.values() if any(getattr(each, name) is not None for each in measured.values())]
+    rows = [[to_text(row), names.get(row), *(getattr(each, name) for name in used)] for row, each in measured.items()]
+    probes = [name if named == found.in_order else f"{name}@{to_text(row)}" for row, name in names.items()]
+    others = [row for row in measured if row not in names] if found.takes_rows else []
+    text = [
+        f"# {address}: {found.title} (profile {found.profile})",
+        *(f"# {note}" for note in found.notes),
+        "#",
+        *(f"#   {line}" for line in lines(["row", "probe", *used], rows)),
+        f"[{wattmeter}]",
+        *(f"{key} = {_shown(value)}".rstrip() for key, value in (settings | found.settings).items()),
+        f"probes = {_shown(', '.join(probes))}",
+    ]
+    if others:
+        text += ["# It also measures these, which may be added to the probes:"]
+        text += [f"#   {_fallback(wattmeter, row)}@{to_text(row)}" for row in others]
+    return "\n".join([*text, ""])
+
+
+def rows_to_name(found: Found) -> list[Row]:
+    """Return the rows that a section shall name: those in order, else the innermost or outermost ones with power."""
+    with_power = [row for row, each in found.measured.items() if each.watts is not None]
+    for candidates in (with_power, list(found.measured)):
+        if not set(candidates).isdisjoint(found.in_order):
+            return found.in_order
+        for kind in ("outlet", *KINDS):
+            if rows := [row for row in candidates if row[0] == kind]:
+                return rows
+    return []
+
+
+def probe_names(wattmeter: str, rows: Sequence[Row], labels: Mapping[Row, str], taken: set[str]) -> dict[Row, str]:
+    """Return a name for each row: its label, unless that is empty or not its alone."""
+    fallbacks = {
+        row: f"{wattmeter}-outlet-{number}" if row[0] == "outlet" else _fallback(wattmeter, row)
+        for number, row in enumerate(rows, 1)
+    }
+    whole = [row for row in rows if row[0] == "device" or row[0] != "outlet" and len(rows) == 1]
+    if len(whole) == 1:
+        fallbacks[whole[0]] = wattmeter
+    cleaned = {row: clean(labels.get(row, "")) for row in rows}
+    count = Counter([*cleaned.values(), *fallbacks.values(), *taken])
+    return {row: name if name and count[name] == 1 else fallbacks[row] for row, name in cleaned.items()}
+
+
+def _fallback(wattmeter: str, row: Row) -> str:
+    return clean("-".join([wattmeter, *filter(None, row)]).replace(".", "-"))
+
+
+def clean(label: str) -> str:
+    """Return what can be a name of what an owner wrote on an outlet, "" for nothing."""
+    text = unicodedata.normalize("NFC", one_line(label)).translate(str.maketrans("/,@", "---"))
+    while len(text.encode()) > NAME_BYTES:
+        text = text[:-1]
+    text = text.strip(" \"'")  # quotes at both ends of a value are not part of it
+    return "" if name_problem(text) else text
+
+
+def wattmeter_name(address: str, port: int | None, taken: set[str], name: str = "") -> str:
+    """Return a name for the section of a device, without dots, which would group it; ``taken`` gets it.
+
+    That is its own name, if it has one, or one made of its address.
+    """
+    choices = [name or label_of(address), address, f"{address}-{port or len(taken) + 1}"]
+    names = [re.sub(r"[^A-Za-z0-9_-]+", "-", choice)[:40].strip("-") for choice in choices]
+    free = next((each for each in names if each not in taken), f"{names[-1]}-{len(taken)}")
+    taken.add(free)
+    return free
+
+
+def _shown(value: object) -> str:
+    return (cell(value).lower() if isinstance(value, bool) else str(value)).replace("$", "$$")

@@ -1,0 +1,41 @@
+import pytest
+
+from kwapi.cli.discover.found import Found
+from kwapi.cli.discover.section import clean, probe_names, rows_to_name, wattmeter_name
+from kwapi.measurement import Measurement
+
+
+def test_a_section_is_called_as_its_device():
+    names = set()
+    hosts = [("pdu1.lyon.example", None), ("pdu1.nancy.example", None), ("192.0.2.7", 161), ("2001:db8::1", None)]
+    found = [wattmeter_name(host, port, names) for host, port in [*hosts, hosts[2], hosts[3]]]
+    expected = ["pdu1", "pdu1-nancy-example", "192-0-2-7", "2001-db8-1", "192-0-2-7-161", "2001-db8-1-6"]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("  a\t b\x00", "a b"), ("..", ""), ("é" * 50, "é" * 40), ("cafe\u0301", "café"), ('"x"', "x"), ("@", "-")],
+)
+def test_a_label_is_cleaned(label, name):
+    assert clean(label) == name
+
+
+def test_a_label_that_looks_like_the_name_of_another_outlet_is_not_taken():
+    rows = [("outlet", "1"), ("outlet", "2")]
+    names = probe_names("pdu", rows, {rows[0]: "pdu-outlet-2", rows[1]: "b"}, set())
+    assert names == {rows[0]: "pdu-outlet-1", rows[1]: "b"}
+    assert probe_names("pdu", rows, {rows[1]: "b"}, {"b"})[rows[1]] == "pdu-outlet-2"
+
+
+def test_without_power_at_the_outlets_the_outermost_rows_with_power_are_named():
+    inlet, phase, outlet = ("inlet", "1"), ("phase", "1"), ("outlet", "1")
+    power, current = Measurement("x", watts=1.0), Measurement("x", amps=1.0)
+
+    def named(measured):
+        return rows_to_name(Found("p", "t", [outlet], measured))
+
+    assert named({inlet: power, phase: power, outlet: current}) == [inlet]
+    assert named({inlet: power, outlet: power}) == [outlet]
+    assert named({phase: current}) == [phase]
+    assert named({}) == []
