@@ -1,6 +1,7 @@
 """The command ``kwapi``, for the person who sets this up."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -8,8 +9,11 @@ from importlib.metadata import version
 
 from kwapi.cli import check, mute, read, status, watch
 from kwapi.cli.discover import command as discover
+from kwapi.service import EXIT_FAILED
 
 COMMANDS = {"check": check, "discover": discover, "mute": mute, "read": read, "status": status, "watch": watch}
+
+EXIT_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,12 +22,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('kwapi')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+        subparser = subparsers.add_parser(name, help=module.HELP, description=describe(module.__doc__ or ""))
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
     try:
-        return int(arguments.run(arguments))
-    except BrokenPipeError:  # as of "| head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()  # here, where it may fail
+        return status
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        if error.errno == errno.EPIPE:  # as of "| head"
+            return 0
+        print(f"kwapi: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def describe(docstring: str) -> str:
+    """Return the sentences of a command's module, which begins with the command's name, as its help shows them."""
+    text = docstring.partition(": ")[2].replace("``", "")
+    return text[:1].upper() + text[1:]

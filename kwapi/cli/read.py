@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from kwapi import service
-from kwapi.cli.table import show
+from kwapi.cli.table import is_for_people, show
 from kwapi.config import PATHS, Reader
 from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError, DeviceError
@@ -75,12 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
     except (DeviceError, OSError) as error:
         print(f"{arguments.wattmeter}: {error}", file=sys.stderr)
         return service.EXIT_FAILED
-    print_measurements(measurements, as_json=arguments.json)
-    for sentence in implausibilities(measurements):
-        print(f"implausible: {sentence}", file=sys.stderr)
     if not measurements:
         print(f"{wattmeter.name} has nothing to tell", file=sys.stderr)
-    return 0 if measurements else service.EXIT_FAILED
+        return service.EXIT_FAILED
+    print_measurements(measurements, as_json=arguments.json)
+    sentences = list(implausibilities(measurements))
+    for sentence in sentences:
+        print(f"implausible: {sentence}", file=sys.stderr)
+    if not sentences and not arguments.json and is_for_people(sys.stdout):
+        print("no two values contradict each other")
+    return 0
 
 
 def print_measurements(measurements: Sequence[Measurement], *, as_json: bool) -> None:

@@ -61,6 +61,14 @@ def test_watch_needs_the_key(tmp_path, capsys):
     assert "copy it from where kwapi-drivers runs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_watch_takes_a_count_above_0(count, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", "--count", count])
+    assert ended.value.code == 2
+    assert f"invalid positive value: '{count}'" in capsys.readouterr().err
+
+
 def test_the_board_shows_each_wattmeter():
     clock = Clock()
     board = Board(clock)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,8 @@ Address = dict[str, Any]  # host and perhaps port, or device: options of a drive
 
 def make_parser(name: str, driver: type[Driver], options: Sequence[str | cfg.Opt]) -> argparse.ArgumentParser:
     """Return the parser for a driver: of the options, those that are no names are ours and not the driver's."""
-    parser = argparse.ArgumentParser(
-        prog=f"kwapi discover {name}", description=f"{driver.__doc__ or ''}", allow_abbrev=False
-    )
+    about = f"Ask devices that speak {name} what they measure, and write their sections of drivers.conf."
+    parser = argparse.ArgumentParser(prog=f"kwapi discover {name}", description=about, allow_abbrev=False)
     places = "HOST[:PORT]"
     if any(option.dest == "device" for option in driver.options):
         places += "|/dev/NAME"
@@ -42,7 +42,8 @@ def make_parser(name: str, driver: type[Driver], options: Sequence[str | cfg.Opt
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=about)
         elif not option.secret or option.dest in SHOWN_SECRETS:
             default = "" if option.default in (None, "", []) else f" ({option.default})"
-            parser.add_argument(flag, type=partial(_take, option), metavar="VALUE", help=about + default)
+            values = "|".join(map(str, getattr(option.type, "choices", None) or ["VALUE"]))
+            parser.add_argument(flag, type=partial(_take, option), metavar=values, help=about + default)
     return parser
 
 
@@ -51,18 +52,16 @@ def read_values(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a value for each option of the driver, and those that a section shows; raise ConfigError for mistakes."""
     values = {option.dest: option.default for option in driver.options}
-    values |= {"probes": ["server"], "interval": 1.0, "hang_timeout": 10.0}
+    values |= {"probes": [], "interval": 1.0, "hang_timeout": 10.0}
     shown: dict[str, Any] = {}
     for option in _chosen(driver, options):
-        is_own = option in options
         value = getattr(given, option.dest, None)
-        if value is None and option.secret:
-            value = _secret(option, getattr(given, f"{option.dest}_file"), given.addresses)
-            shown |= {option.dest: ""} if value else {}  # for its owner to write there
-        elif value is not None and not is_own:
-            shown[option.dest] = value
-        if is_own or value:
+        if option in options:  # ours
             values[option.dest] = _take(option, option.default) if value is None else value
+        elif value is not None:
+            values[option.dest] = shown[option.dest] = value
+        elif option.secret and (secret := _secret(option, getattr(given, f"{option.dest}_file"), given.addresses)):
+            values[option.dest], shown[option.dest] = secret, ""  # for its owner to write there
     if mistakes := dict.fromkeys(each for address in given.addresses for each in _mistakes(driver, values | address)):
         raise ConfigError(*mistakes)
     return values, shown
@@ -108,16 +107,19 @@ def _secret(option: cfg.Opt, path: Path | None, addresses: Sequence[Address]) ->
     if (value := os.environ.get(_variable(option))) is not None:
         return value
     if option.dest == PROMPTED and any("host" in each for each in addresses) and sys.stdin.isatty():
-        return getpass.getpass("Password: ")
+        with suppress(EOFError):
+            return getpass.getpass("Password: ")
     return ""
 
 
 def _mistakes(driver: type[Driver], values: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the values, but for a profile that is still to be found."""
+    """Return what is wrong with the values, but for a profile and probes that are still to be found."""
     missing = [
         f"{option.dest} is missing: {option.help}"
         for option in driver.options
         if option.required and not values[option.dest] and option.dest != "profile"
     ]
     problems = driver("discover", values).problems()
-    return missing + [f"{key} {problem}" for key, problem in problems if key != "profile" or values[key]]
+    return missing + [
+        f"{key} {problem}" for key, problem in problems if key not in ("profile", "probes") or values[key]
+    ]

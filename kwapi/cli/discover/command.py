@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             place = address.get("host") or address["device"]
             if isinstance(result, DeviceError | OSError):
                 status = service.EXIT_FAILED
-                print(result if str(result).startswith(place) else f"{place}: {result}", file=sys.stderr)
+                print(result if str(result).lstrip("[").startswith(place) else f"{place}: {result}", file=sys.stderr)
             elif isinstance(result, str):
                 print(f"{place}: {result}", file=sys.stderr)
             elif given.json:
@@ -72,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
                 show_text(*text.splitlines())
             for sentence in implausibilities(result.measured.values()) if isinstance(result, Found) else ():
                 print(f"{place}: implausible: {sentence}", file=sys.stderr)
+    except ConfigError as error:  # in profiles
+        return service.refuse(error)
     finally:
         driver.close_shared(shared)
     return status

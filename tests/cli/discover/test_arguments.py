@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from kwapi.cli.discover.arguments import parse_address
+from kwapi.cli.discover.arguments import make_parser, parse_address, read_values
 from kwapi.drivers import find_driver
 
 
@@ -24,3 +24,10 @@ def test_a_driver_that_reads_devices_of_this_machine_takes_their_paths(name):
     assert parse_address(find_driver(name), "/dev/ttyUSB0") == {"device": "/dev/ttyUSB0"}
     with pytest.raises(argparse.ArgumentTypeError):
         parse_address(find_driver("snmp"), "/dev/ttyUSB0")
+
+
+def test_a_value_of_0_is_a_value():
+    driver = find_driver("snmp")
+    given = make_parser("snmp", driver, ["retries", "timeout"]).parse_args(["h", "--retries", "0"])
+    values, shown = read_values(driver, ["retries", "timeout"], given)
+    assert (values["retries"], values["timeout"], shown) == (0, 1.0, {"retries": 0})

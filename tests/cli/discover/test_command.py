@@ -147,6 +147,7 @@ def test_the_keys_of_v3_come_from_files(tmp_path, capsys):
         (("snmp", "h", "--community-file", "/nowhere/at all"), "/nowhere/at all: cannot be read"),
         (("redfish", "h", "--user", "u"), "password is missing"),
         (("modbus", "h", "--profile", "nothing"), "'nothing' is unknown"),
+        (("modbus", "h", "--profile", "generic"), "registers is empty"),
         (("ipmi", "h", "--user", "u"), "password is empty"),
     ],
 )
@@ -178,6 +179,31 @@ def test_wrong_use_ends_with_2(argv):
     with pytest.raises(SystemExit) as ended:
         run(*argv)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("driver", ["modbus", "snmp"])
+def test_a_mistake_in_a_profile_of_ones_own_is_told(driver, tmp_path, capsys):
+    folder = tmp_path / driver
+    folder.mkdir()
+    (folder / "mine.toml").write_text("[mine")
+    assert run(driver, "127.0.0.1:9", "--profile-dir", tmp_path) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mine.toml: " in line
+
+
+def test_certificates_that_cannot_be_read_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KWAPI_PASSWORD", "x")
+    broken = tmp_path / "ca.pem"
+    broken.write_text("nothing")
+    for path in (tmp_path / "nowhere.pem", broken):
+        assert run("redfish", "127.0.0.1:9", "--user", "u", "--ca-file", path) == 1
+        assert f"127.0.0.1: ca_file {path} cannot be used: " in capsys.readouterr().err
+
+
+def test_an_address_of_version_6_is_told_once(capsys):
+    assert run("modbus", "::1") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.count("::1") == 1
 
 
 def test_a_missing_library_is_told(monkeypatch, capsys):
