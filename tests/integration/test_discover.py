@@ -17,7 +17,15 @@ from tests.integration.test_redfish import rackmount
 
 pytestmark = pytest.mark.integration
 
-RECORDED = ("eatonpdu_2", "raritan-pdu_px3", "apc_ap7900b", "apc_ap8853", "eltek-webpower")
+RECORDED = (
+    "eatonpdu_2",
+    "raritan-pdu_px3",
+    "apc_ap7900b",
+    "apc_ap8853",
+    "eltek-webpower",
+    "hpe-mapdu_pdu3",
+    "schleifenbauer_dpm27e",
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +60,7 @@ def wattmeter_of(text, path, extra="") -> Wattmeter:
                 1: "Power strip + s-rw-lab-rack",
                 3: "SP Lab EX4650-48y - RU11",
                 10: "127-0-0-1-outlet-10",
-                24: "Outlet A24",
+                24: "127-0-0-1-outlet-24",  # Outlet A24
             },
             1568,
         ),
@@ -91,6 +99,22 @@ def test_json_says_what_the_mib_says(name, port, capsys):
     rows = {(row["level"], row["index"]): row for row in json.loads(capsys.readouterr().out)["rows"]}
     for place, expected in load_truth(name).items():
         assert {quantity: rows[place][quantity] for quantity in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "count"),  # 24 of the 48 outlets that the first counts have a label
+    [("hpe-mapdu_pdu3", "OUTLET 1", 24), ("schleifenbauer_dpm27e", "channel1", 12)],
+)
+def test_labels_as_the_factory_left_them_are_shown_but_make_no_names(name, label, count, port, tmp_path, capsys):
+    assert run("snmp", "--json", "--community", name, f"127.0.0.1:{port}") == 0
+    outlets = [row for row in json.loads(capsys.readouterr().out)["rows"] if row["level"] == "outlet"]
+    assert outlets[0]["label"] == label
+    assert len({row["label"] for row in outlets if row["label"]}) == count
+    assert run("snmp", "--community", name, f"127.0.0.1:{port}") == 0
+    names = wattmeter_of(capsys.readouterr().out, tmp_path / "drivers.conf").values["probes"]
+    assert [name.partition("@")[0] for name in names] == [
+        f"127-0-0-1-outlet-{number}" for number in range(1, len(outlets) + 1)
+    ]
 
 
 def test_a_device_that_no_profile_knows_is_told(port, capsys):

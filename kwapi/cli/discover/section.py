@@ -12,6 +12,10 @@ from kwapi.drivers.snmp.profile import KINDS
 from kwapi.drivers.units import ATTRIBUTES
 from kwapi.measurement import NAME_BYTES, name_problem
 
+FACTORY_LABEL = re.compile(  # Outlet A1, OUTLET10, channel1, TowerA_InfeedA_Outlet1: the same on every PDU of a make
+    r"(tower[a-z]_|master_)?(infeed[a-z]_)?(outlet|channel|socket)[ _-]*[a-z]*\d+", re.IGNORECASE
+)
+
 
 def section(wattmeter: str, address: str, settings: dict[str, Any], found: Found, taken: set[str]) -> str:
     """Return the section of a device; ``taken`` are the probes of the sections before, and gets those of this one."""
@@ -51,7 +55,7 @@ def rows_to_name(found: Found) -> list[Row]:
 
 
 def probe_names(wattmeter: str, rows: Sequence[Row], labels: Mapping[Row, str], taken: set[str]) -> dict[Row, str]:
-    """Return a name for each row: its label, unless that is empty or not its alone."""
+    """Return a name for each row: its label, unless that is empty, as the factory left it or not its alone."""
     fallbacks = {
         row: f"{wattmeter}-outlet-{number}" if row[0] == "outlet" else _fallback(wattmeter, row)
         for number, row in enumerate(rows, 1)
@@ -59,7 +63,7 @@ def probe_names(wattmeter: str, rows: Sequence[Row], labels: Mapping[Row, str], 
     whole = [row for row in rows if row[0] == "device" or row[0] != "outlet" and len(rows) == 1]
     if len(whole) == 1:
         fallbacks[whole[0]] = wattmeter
-    cleaned = {row: clean(labels.get(row, "")) for row in rows}
+    cleaned = {row: name_of(labels.get(row, "")) for row in rows}
     count = Counter([*cleaned.values(), *fallbacks.values(), *taken])
     return {row: name if name and count[name] == 1 else fallbacks[row] for row, name in cleaned.items()}
 
@@ -68,8 +72,14 @@ def _fallback(wattmeter: str, row: Row) -> str:
     return clean("-".join([wattmeter, *filter(None, row)]).replace(".", "-"))
 
 
+def name_of(label: str) -> str:
+    """Return the name that an owner gave an outlet, "" if there is none."""
+    text = clean(label)
+    return "" if FACTORY_LABEL.fullmatch(text) else text
+
+
 def clean(label: str) -> str:
-    """Return what can be a name of what an owner wrote on an outlet, "" for nothing."""
+    """Return of a text what can be a name, "" for nothing."""
     text = unicodedata.normalize("NFC", one_line(label)).translate(str.maketrans("/,@", "---"))
     while len(text.encode()) > NAME_BYTES:
         text = text[:-1]

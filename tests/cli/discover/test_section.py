@@ -1,7 +1,7 @@
 import pytest
 
 from kwapi.cli.discover.found import Found
-from kwapi.cli.discover.section import clean, probe_names, rows_to_name, wattmeter_name
+from kwapi.cli.discover.section import clean, name_of, probe_names, rows_to_name, wattmeter_name
 from kwapi.measurement import Measurement
 
 
@@ -19,6 +19,25 @@ def test_a_section_is_called_as_its_device():
 )
 def test_a_label_is_cleaned(label, name):
     assert clean(label) == name
+
+
+@pytest.mark.parametrize(
+    ("label", "is_kept"),
+    [
+        ("Outlet A13", False),
+        ("OUTLET 1", False),
+        ("OUTLET10", False),
+        ("channel1", False),
+        ("TowerA_InfeedA_Outlet12", False),
+        ("Master_Outlet_3", False),
+        ("web-1", True),
+        ("Outlet A13 web-1", True),
+        ("rack7-outlet-3", True),
+        ("outlet", True),
+    ],
+)
+def test_what_the_factory_wrote_on_an_outlet_is_no_name(label, is_kept):
+    assert name_of(label) == (label if is_kept else "")
 
 
 def test_a_label_that_looks_like_the_name_of_another_outlet_is_not_taken():
