@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from kwapi.cli.discover.found import PATIENCE, Found, Row, one_line, opened
+from kwapi.cli.discover.found import PATIENCE, Found, Row, label_of, one_line, opened
 from kwapi.drivers.base import Driver
 from kwapi.drivers.ipmi.driver import Ipmi, Survey
 from kwapi.drivers.ipmi.records import MACHINE, POWER_SUPPLY, Identity, Sensor, choose_sensors
@@ -41,6 +41,8 @@ MAKERS = {  # of BMCs, by the enterprise number that IANA gave them
     47196: "Hewlett Packard Enterprise",
     49622: "ASRock Rack",
 }
+Rows = dict[Row, float | None]  # their watts
+
 DCMI_ROW: Row = ("device", "dcmi")
 OUTPUT = re.compile(r"out", re.IGNORECASE)  # in the name of what a power supply gives, not takes: PS1 Output, POUT1
 NO_PATTERN = re.compile(r"[][*?,$\"']")  # what means something else in a pattern of a name, or in a list of them
@@ -53,18 +55,13 @@ def find(driver: type[Driver], values: Mapping[str, Any], shared: Any) -> Iterat
     rows = {row_of(sensor): watts for sensor, watts in survey.sensors}
     if survey.dcmi:
         rows = {DCMI_ROW: survey.dcmi.watts if survey.dcmi.is_measured else None, **rows}
+    power, settings = DCMI_ROW, {}
     notes = [f"DCMI: {survey.refusal}"] if survey.refusal else []
-    if not values["sensor"] and rows.get(DCMI_ROW) is not None:
-        used, power, settings = [DCMI_ROW], DCMI_ROW, {}
-    else:
+    if values["sensor"] or rows.get(DCMI_ROW) is None:
         sensors = choose(survey, values["sensor"])
-        used = [row_of(sensor) for sensor in sensors]
         settings = {"sensor": ", ".join(NO_PATTERN.sub("?", sensor.name) for sensor in sensors)}
-        power = used[0] if len(used) == 1 else ("device", settings["sensor"])
-        if power not in rows:
-            known = [rows[row] for row in used]
-            rows = {power: None if None in known else sum(filter(None, known)), **rows}
-            notes.append("The sum of several sensors is taken for the machine's power: see that they are its inputs.")
+        power, rows = add_up(sensors, settings["sensor"], rows)
+        notes += _notes(survey, sensors)
     yield Found(
         profile="dcmi" if power == DCMI_ROW else "sensors",
         title=title_of(survey.identity),
@@ -72,9 +69,28 @@ def find(driver: type[Driver], values: Mapping[str, Any], shared: Any) -> Iterat
         measured={row: Measurement("server", watts=watts, level=row[0]) for row, watts in rows.items()},
         settings=settings,
         notes=notes,
-        name=socket.gethostname() if values["device"] else "",
+        name=label_of(socket.gethostname()) if values["device"] else "",
         takes_rows=False,
     )
+
+
+def add_up(sensors: Sequence[Sensor], names: str, rows: Rows) -> tuple[Row, Rows]:
+    """Return the row of the machine's power, and the rows with it before all others."""
+    used = [row_of(sensor) for sensor in sensors]
+    if len(used) == 1:
+        return used[0], {used[0]: rows[used[0]], **rows}
+    known = [watts for row in used if (watts := rows[row]) is not None]
+    power = ("device", names)
+    return power, {power: sum(known) if len(known) == len(used) else None, **rows}
+
+
+def _notes(survey: Survey, taken: Sequence[Sensor]) -> Iterator[str]:
+    if len(taken) > 1:
+        yield "The sum of several sensors is taken for the machine's power: see that they are its inputs."
+    if any(sensor.entity == POWER_SUPPLY for sensor in taken):
+        for sensor, watts in survey.sensors:
+            if watts is None and sensor.entity == POWER_SUPPLY and sensor not in taken:
+                yield f"{one_line(sensor.name)!r} has no reading now; if it will have one, add it to sensor."
 
 
 def choose(survey: Survey, patterns: Sequence[str]) -> list[Sensor]:
