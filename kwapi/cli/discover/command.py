@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 wattmeter = wattmeter_name(place, address.get("port"), names, result.name)
                 text = section(wattmeter, place, {"driver": name, **address, **shown}, result, probes)
-                show_text(*text.splitlines())
+                show_text(*text, "")
             for sentence in implausibilities(result.measured.values()) if isinstance(result, Found) else ():
                 print(f"{place}: implausible: {sentence}", file=sys.stderr)
     except ConfigError as error:  # in profiles

@@ -16,9 +16,11 @@ FACTORY_LABEL = re.compile(  # Outlet A1, OUTLET10, channel1, TowerA_InfeedA_Out
     r"(tower[a-z]_|master_)?(infeed[a-z]_)?(outlet|channel|socket)[ _-]*[a-z]*\d+", re.IGNORECASE
 )
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a device could end a line with, and begin one of its own
 
-def section(wattmeter: str, address: str, settings: dict[str, Any], found: Found, taken: set[str]) -> str:
-    """Return the section of a device; ``taken`` are the probes of the sections before, and gets those of this one."""
+
+def section(wattmeter: str, address: str, settings: dict[str, Any], found: Found, taken: set[str]) -> list[str]:
+    """Return the lines of a device's section; ``taken`` are the probes of those before, and gets those of this one."""
     measured = found.measured
     named = rows_to_name(found)
     names = probe_names(wattmeter, named, found.labels, taken)
@@ -39,7 +41,7 @@ def section(wattmeter: str, address: str, settings: dict[str, Any], found: Found
     if others:
         text += ["# It also measures these, which may be added to the probes:"]
         text += [f"#   {_fallback(wattmeter, row)}@{to_text(row)}" for row in others]
-    return "\n".join([*text, ""])
+    return [CONTROL.sub("?", line) for line in text]
 
 
 def rows_to_name(found: Found) -> list[Row]:

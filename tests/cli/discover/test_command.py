@@ -91,6 +91,7 @@ def test_two_devices_share_no_name_and_a_silent_one_is_told(tmp_path, capsys):
         hosts = [f"127.0.0.1:{port}" for port in (one.port, silent.getsockname()[1], other.port)]
         assert run("snmp", *hosts, "--timeout", "0.5", "--retries", "0") == 1
     printed = capsys.readouterr()
+    assert printed.out.count("\n\n# 127.0.0.1: ") == 1
     second = f"127-0-0-1-{other.port}"
     found = accepted(printed.out, tmp_path / "drivers.conf")
     assert {name: values["probes"] for name, values in found.items()} == {

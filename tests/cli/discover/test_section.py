@@ -1,7 +1,7 @@
 import pytest
 
 from kwapi.cli.discover.found import Found
-from kwapi.cli.discover.section import clean, name_of, probe_names, rows_to_name, wattmeter_name
+from kwapi.cli.discover.section import clean, name_of, probe_names, rows_to_name, section, wattmeter_name
 from kwapi.measurement import Measurement
 
 
@@ -58,3 +58,12 @@ def test_without_power_at_the_outlets_the_outermost_rows_with_power_are_named():
     assert named({inlet: power, outlet: power}) == [outlet]
     assert named({phase: current}) == [phase]
     assert named({}) == []
+
+
+def test_a_device_cannot_add_lines_of_its_own():
+    row = ("inlet", "1\ndriver = dummy")
+    found = Found("p", "t", [], {row: Measurement("x", watts=1.0)}, settings={"sensor": "a\r\n[b]"}, notes=["\x1b[2J"])
+    lines = section("bmc", "h", {"driver": "ipmi"}, found, set())
+    assert lines[1] == "# ?[2J"
+    assert lines[-2:] == ["sensor = a??[b]", "probes = bmc@inlet.1?driver = dummy"]
+    assert not any(character in line for line in lines for character in "\r\n\x1b")
