@@ -163,7 +163,9 @@ class EnergyRegister:
 
         Much less it cannot be: between two polls a load may come and go that no poll sees.
         """
-        watched = self.pending.unknown == 0 and self.pending.measured > 0.9 * seconds
+        unknown = self.pending.unknown + self.ahead.unknown
+        measured = self.pending.measured + self.ahead.measured
+        watched = unknown == 0 and measured > 0.9 * seconds
         watts = max(10 * self.peak_watts, SURGE_WATTS) if watched else MAX_WATTS
         return min(2 * self.register_step, COARSEST_STEP) + watts * seconds / JOULES_PER_KWH
 

@@ -11,7 +11,7 @@ from bench.agents import agents
 from kwapi.drivers.ipmi.driver import Ipmi
 from kwapi.drivers.snmp.driver import Snmp
 from kwapi.errors import CredentialsRefused
-from kwapi.measurement import Measurement, Message
+from kwapi.measurement import EXPORT, Measurement, Message
 
 OIDS = [(*pdu.TABLE, 7, 1, 1), (*pdu.TABLE, 4, 1, 48), (*pdu.TABLE, 5, 1, 1)]
 OUTLETS = [f"server-{number}" for number in range(1, pdu.OUTLETS + 1)]
@@ -32,6 +32,7 @@ def test_every_pdu_gives_the_240_values_that_it_has():
             first, second = driver.read(), driver.read()
             driver.close_shared(driver.shared)
             assert first == second
+            first = [each for each in first if not each.probe.endswith(EXPORT)]  # the family counts both ways
             assert len(first) == pdu.OUTLETS
             counts = pdu.counts(48)
             assert first[47] == Measurement(

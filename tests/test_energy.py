@@ -219,6 +219,15 @@ def test_without_gaps_the_sum_is_the_sum_of_watts_times_time(rows):
     assert energy.total.measured == pytest.approx(times[-1])
 
 
+def test_a_register_that_was_silent_for_long_while_the_watts_were_known_cannot_leap():
+    energy = EnergyRegister()
+    energy.add(at(0), 100.0, 0.0)
+    for seconds in (60, 120):
+        energy.add(at(seconds), 50.0)
+    assert energy.add(at(180), 50.0, 50.0075).kind == "jump"
+    assert energy.kwh == pytest.approx(50.0 * 180 / KWH)
+
+
 @given(
     st.lists(
         st.tuples(st.floats(50, 300), st.sampled_from(["good"] * 8 + ["zero", "high", "reset", "none"])), max_size=99
