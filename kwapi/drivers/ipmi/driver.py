@@ -41,7 +41,7 @@ ABSENT = 0xCB
 NO_PRIVILEGE = 0xD4
 PRIVILEGES = {"user": 2, "operator": 3, "administrator": 4}
 MAX_USER, MAX_PASSWORD, MAX_KEY = 16, 20, 20  # bytes
-EARLY = 0.1  # seconds by which a poll may come before its time
+EARLY = 0.9  # seconds by which a reading may come before its time, as the one after a late one does
 LISTING_SHARE = 0.5  # of the time of a poll, for listing sensors
 
 
@@ -136,7 +136,7 @@ class Ipmi(Driver):
         watts = self._read_dcmi() if self._by_dcmi else None
         if not self._by_dcmi:  # as the BMC may just have told
             watts = self._read_sensors()
-        self._due = now + self.min_interval * self.shared.readers(self._target) - EARLY
+        self._due = max(self._due, now - EARLY) + self.min_interval * self.shared.readers(self._target)
         return [] if watts is None else [Measurement(self.probe_names()[0], watts=watts)]
 
     def survey(self, seconds: float) -> "Survey":

@@ -106,6 +106,25 @@ def test_a_bmc_is_asked_no_more_often_than_its_interval_says():
     assert seen == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] and len(bmc.asked) == 3
 
 
+def test_a_late_reading_does_not_cost_the_next_one():
+    clock = Clock()
+    driver, _ = make({POWER: answer(234)}, clock, min_interval=5.0)
+    start, seen = clock.now, []
+    for second in (0, 5, 10.8, 15, 20.5, 25, 29, 30):
+        clock.now = start + second
+        seen.append(len(driver.read()))
+    assert seen == [1, 1, 1, 1, 1, 1, 0, 1]
+
+
+def test_readings_that_are_always_a_little_early_are_not_more_than_allowed():
+    clock = Clock()
+    driver, bmc = make({POWER: answer(234)}, clock, min_interval=5.0)
+    for _ in range(1000):
+        driver.read()
+        clock.now += 0.3
+    assert len(bmc.asked) <= 61  # in 300 s
+
+
 def test_two_wattmeters_of_one_bmc_share_its_interval():
     clock = Clock()
     first, bmc = make({POWER: answer(234)}, clock, min_interval=5.0)
