@@ -71,7 +71,8 @@ def scenarios(pdus: int, bmcs: int) -> dict[str, Scenario]:
 class Arrivals:
     """When each wattmeter was measured, and how many values came; filled by the subscriber's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
         self.times: dict[str, list[float]] = defaultdict(list)
         self.values = 0
 
@@ -114,16 +115,15 @@ def daemon(directory: Path, sections: str) -> Iterator["subprocess.Popen[bytes]"
 
 
 @contextmanager
-def subscription(directory: Path, process: "subprocess.Popen[bytes]") -> Iterator[tuple[Arrivals, Gate]]:
+def subscription(directory: Path, process: "subprocess.Popen[bytes]") -> Iterator[Arrivals]:
     """Take what the daemon publishes, in a thread."""
     until("the daemon has its key", lambda: (directory / "signing.key").exists(), process)
-    arrivals, stop = Arrivals(), Event()
-    gate = Gate(KeyRing([read_key(directory / "signing.key")]))
-    subscriber = Subscriber([endpoint(directory)], [""], gate)
+    arrivals, stop = Arrivals(Gate(KeyRing([read_key(directory / "signing.key")]))), Event()
+    subscriber = Subscriber([endpoint(directory)], [""], arrivals.gate)
     thread = Thread(target=subscriber.run, args=(stop, arrivals.add))
     thread.start()
     try:
-        yield arrivals, gate
+        yield arrivals
     finally:
         stop.set()
         thread.join()
@@ -158,10 +158,7 @@ def run(scenario: Scenario, seconds: float, warm_up: float) -> Figures:
         directory, begun = Path(name), time.monotonic()
         with (
             daemon(directory, scenario.configuration(ports)) as process,
-            subscription(directory, process) as (
-                arrivals,
-                gate,
-            ),
+            subscription(directory, process) as arrivals,
         ):
             until("every wattmeter is measured", lambda: len(arrivals.times) == scenario.wattmeters, process)
             started = time.monotonic() - begun
@@ -175,7 +172,7 @@ def run(scenario: Scenario, seconds: float, warm_up: float) -> Figures:
             "seconds until all were measured": started,
             **polls(arrivals, scenario.interval, start, end),
             "values in a second": values / (end - start),
-            "messages lost or refused": gate.lost + sum(gate.rejected.values()),
+            "messages lost or refused": arrivals.gate.lost + sum(arrivals.gate.rejected.values()),
             **costs(before, after, end - start),
             "warnings in the log": log.count(" WARNING ") + log.count(" ERROR "),
         }

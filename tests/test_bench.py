@@ -8,10 +8,13 @@ from pysnmp.proto.api import v2c
 
 from bench import bmc, farm, pdu
 from bench.agents import agents
+from kwapi.bus import Gate
 from kwapi.drivers.ipmi.driver import Ipmi
 from kwapi.drivers.snmp.driver import Snmp
 from kwapi.errors import CredentialsRefused
-from kwapi.measurement import EXPORT, Measurement, Message
+from kwapi.measurement import EXPORT, Measurement
+from kwapi.signing import KeyRing
+from tests.messages import KEY, message
 
 OIDS = [(*pdu.TABLE, 7, 1, 1), (*pdu.TABLE, 4, 1, 48), (*pdu.TABLE, 5, 1, 1)]
 OUTLETS = [f"server-{number}" for number in range(1, pdu.OUTLETS + 1)]
@@ -79,22 +82,9 @@ def test_a_bmc_is_read_in_a_session_and_its_power_changes():
 
 
 def measured(*times):
-    arrivals = farm.Arrivals()
+    arrivals = farm.Arrivals(Gate(KeyRing([KEY])))
     for at in times:
-        arrivals.add(
-            Message(
-                version=1,
-                type="measurement",
-                wattmeter="pdu1",
-                boot=1,
-                seq=0,
-                timestamp=at,
-                monotonic=at,
-                interval=1.0,
-                probes=["a", "b"],
-                w=[1.0, None],
-            )
-        )
+        arrivals.add(message(monotonic=at, probes=["a", "b"], w=[1.0, None]))
     return arrivals
 
 
