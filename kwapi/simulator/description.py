@@ -54,6 +54,9 @@ KINDS = {
     "snmp": Kind(1000, MICROJOULES_PER_WH),
     "modbus": Kind(3, MICROJOULES_PER_WH),
     "http": Kind(4, MICROJOULES_PER_WH // 1000),
+    "ipmi": Kind(1, None),
+    "redfish": Kind(1, MICROJOULES_PER_WH),
+    "wattsup": Kind(1, MICROJOULES_PER_WH // 10),
 }
 
 

@@ -112,13 +112,13 @@ class Device:
         self.whole = Shown(name, inlet, start, wrap)
         self._clock = clock
         self._wall_clock = wall_clock
-        self._started_at = 0
+        self.booted_at = 0  # by its circuits' milliseconds
         self._clock_error = 0.0
 
     @property
     def milliseconds(self) -> int:
         """How long it has been up."""
-        return self.inlet.milliseconds - self._started_at
+        return self.inlet.milliseconds - self.booted_at
 
     @property
     def millihertz(self) -> int:
@@ -171,7 +171,7 @@ class Device:
         if kind == "clock-step":
             self._clock_error = 0.0
         elif kind in ("reboot", "power-loss"):
-            self._started_at = self.inlet.milliseconds
+            self.booted_at = self.inlet.milliseconds
 
     def _all(self) -> tuple[Shown, ...]:
         return (*self.outlets, self.whole)
@@ -181,3 +181,8 @@ def elapsed(clock: Callable[[], float] = time.monotonic) -> Callable[[], float]:
     """Return a clock that shows 0 now."""
     start = clock()
     return lambda: clock() - start
+
+
+def rounded(value: int, unit: int) -> int:
+    """Return a positive value in whole units, halves upwards."""
+    return (value + unit // 2) // unit

@@ -19,6 +19,7 @@ from kwapi.simulator.device import Device, Fault, Shown, elapsed
 from kwapi.simulator.load import LOADS, no_power, own_power, rack
 from kwapi.simulator.relay import HERE, LINE_FAULTS, Line, TcpRelay, UdpRelay
 from kwapi.simulator.servers import NewServers, Served, Servers
+from kwapi.simulator.wattsup_meter import WattsupMeter
 
 SILENT = Fault("silent")
 UDP_KINDS = ("snmp", "ipmi")
@@ -26,6 +27,8 @@ SERVERS = {
     "snmp": "kwapi.simulator.snmp_pdu:Pdus",
     "modbus": "kwapi.simulator.modbus_meter:meters",
     "http": "kwapi.simulator.http_plug:plugs",
+    "ipmi": "kwapi.simulator.ipmi_bmc:Bmcs",
+    "redfish": "kwapi.simulator.redfish_chassis:chassis",
 }
 
 
@@ -149,6 +152,9 @@ class Farm:
             for kind in SERVERS:
                 if wattmeters := [each for each in self.wattmeters.values() if each.plan.kind == kind]:
                     await self._open(kind, wattmeters, address)
+            for wattmeter in self.wattmeters.values():
+                if wattmeter.plan.kind == "wattsup":
+                    self._plug_in(wattmeter)
         except BaseException:
             await self.close()
             raise
@@ -222,3 +228,8 @@ class Farm:
                 wattmeter.port = relay.open(port, address, wattmeter.plan.port)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, f"{address}:{wattmeter.plan.port}") from error
+
+    def _plug_in(self, wattmeter: Wattmeter) -> None:
+        meter = WattsupMeter(wattmeter.device, self.directory / wattmeter.name)
+        meter.open()
+        wattmeter.line = meter

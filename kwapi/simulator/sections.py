@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kwapi.simulator.farm import Farm, Wattmeter
 from kwapi.simulator.load import MICROJOULES_PER_WH
+from kwapi.simulator.servers import CERTIFICATE, USER
 
 PROFILES = "profiles"
 
@@ -43,6 +44,15 @@ def section(wattmeter: Wattmeter, host: str, directory: Path) -> Iterator[str]:
             yield from ("driver = modbus", f"host = {host}", f"port = {wattmeter.port}", "profile = iem3155")
         case "http":
             yield from ("driver = http_json", f"url = http://{host}:{wattmeter.port}", "profile = shelly2")
+        case "ipmi":
+            yield from ("driver = ipmi", f"host = {host}", f"port = {wattmeter.port}")
+            yield from (f"user = {USER}", f"password = {wattmeter.secret}")
+        case "redfish":
+            yield from ("driver = redfish", f"host = {host}", f"port = {wattmeter.port}")
+            yield from (f"user = {USER}", f"password = {wattmeter.secret}")
+            yield f"ca_file = {directory / CERTIFICATE}"
+        case "wattsup":
+            yield from ("driver = wattsup", f"device = {directory / wattmeter.name}")
     yield f"interval = {plan.interval}"
     yield from (f"{key} = {value}" for key, value in plan.options.items())
     yield f"probes = {', '.join(name for name, _ in wattmeter.probes)}"

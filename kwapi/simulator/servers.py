@@ -7,6 +7,9 @@ from typing import Protocol
 
 from kwapi.simulator.device import Device
 
+USER = "kwapi"  # of every BMC
+CERTIFICATE = "certificate.pem"  # of every server that speaks TLS, in the farm's directory
+
 
 @dataclass(frozen=True, slots=True)
 class Served:

@@ -27,7 +27,7 @@ from pysnmp.entity.rfc3413.context import SnmpContext
 from pysnmp.proto import rfc1902, rfc1905
 from pysnmp.smi import error as smi_error
 
-from kwapi.simulator.device import Device, Shown
+from kwapi.simulator.device import Device, Shown, rounded
 from kwapi.simulator.load import MICROJOULES_PER_WH
 from kwapi.simulator.servers import Served
 
@@ -44,11 +44,6 @@ RESPONDERS = (
     cmdrsp.BulkCommandResponder,
     cmdrsp.SetCommandResponder,
 )
-
-
-def rounded(value: int, unit: int) -> int:
-    """Return a positive value in whole units, halves upwards."""
-    return (value + unit // 2) // unit
 
 
 def volt_amperes(shown: Shown) -> Any:

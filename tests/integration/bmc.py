@@ -20,6 +20,7 @@ from pyghmi.ipmi import bmc
 from pyghmi.ipmi.private import serversession, session
 
 from kwapi.drivers.ipmi.pyghmi import send_datagram
+from kwapi.simulator import ipmi_bmc
 from tests.integration.daemons import free_port
 
 USER, PASSWORD = "user", "pa55w0rd"
@@ -105,13 +106,12 @@ class Bmc(bmc.Bmc):
             super().handle_raw_request(request, session)
 
 
-class BmcSession(serversession.ServerSession):
-    """A session of one BMC; pyghmi's speaks SHA-1 only (algorithm 1) but agrees to its client's SHA-256 as well."""
+class BmcSession(ipmi_bmc.ServerSession):
+    """A session of one BMC."""
 
     def create_open_session_response(self, request):
-        if request[20] != 1:
-            return bytearray([request[0], 0x11, 0, 0]) + bytearray(request[4:8])
-        self.bmc.note("login")
+        if request[20] == ipmi_bmc.HMAC_SHA1:
+            self.bmc.note("login")
         return super().create_open_session_response(request)
 
     def handle_client_request(self, request):

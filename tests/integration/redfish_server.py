@@ -18,8 +18,7 @@ PATIENCE = 10  # seconds after which a connection that was forgotten is closed
 
 def make_certificate(directory):
     """Write a certificate of 127.0.0.1 and its key; return the file with both."""
-    file = directory / "both.pem"
-    file.write_bytes(b"".join(part.read_bytes() for part in certificates.make_certificate(directory)))
+    file, _ = certificates.make_certificate(directory)
     return file
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.errors import DeviceError
 from kwapi.simulator.farm import Farm
 from kwapi.simulator.sections import write_sections
 from tests.clock import Clock
@@ -38,10 +39,13 @@ class Site:
         """Return what a wattmeter's driver reads, by probe."""
         return {each.probe: each for each in await asyncio.to_thread(self.drivers[name].read)}
 
+    async def close_driver(self, name):
+        with contextlib.suppress(DeviceError):  # as a worker does: the device may be out of order
+            await asyncio.to_thread(self.drivers[name].close)
+
     async def close(self):
-        for driver in self.drivers.values():
-            with contextlib.suppress(Exception):  # of a device that is still out of order
-                await asyncio.to_thread(driver.close)
+        for name in self.drivers:
+            await self.close_driver(name)
         for driver, shared in self._shared.items():
             await asyncio.to_thread(driver.close_shared, shared)
         await self.farm.close()

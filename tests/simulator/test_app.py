@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
+from kwapi.simulator.description import KINDS
 
 DEADLINE = 20  # seconds, after which a process that hangs is killed so that its test fails
 GET_DESCRIPTION = (  # SNMPv2c, community "public", GET 1.3.6.1.2.1.1.1.0
@@ -166,3 +168,23 @@ def test_farm_that_is_wrong_is_refused(tmp_path):
 def test_farm_that_is_not_there_is_told(tmp_path):
     path = tmp_path / "control"
     assert command("ctl", str(path), "list") == (1, "", f"kwapi-simulator: {path}: No such file or directory\n")
+
+
+def test_farm_of_every_kind_leaves_nothing_behind(tmp_path):
+    entries = [f'[[wattmeter]]\nname = "{kind}"\nkind = "{kind}"\n' for kind in KINDS]
+    (tmp_path / "farm.toml").write_text("".join(entries))
+    conf = tmp_path / "drivers.conf"
+    with simulator(str(tmp_path / "farm.toml"), "--write-config", str(conf)) as process:
+        assert process.stdout.readline() == f"{len(KINDS)} wattmeters answer on 127.0.0.1\n"
+        reader = Reader("drivers", [conf], environ={})
+        options = {wattmeter.name: wattmeter.values for wattmeter in read_wattmeters(reader)}
+        reader.finish()
+        directory = Path(options["redfish"]["ca_file"]).parent
+        assert Path(options["wattsup"]["device"]).is_char_device()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1  # the BMCs
+        process.terminate()
+        output, complaint = process.communicate()
+    assert (process.returncode, output, complaint) == (0, "", "")
+    assert not Path(f"/proc/{children[0]}").exists()
+    assert not directory.exists()
