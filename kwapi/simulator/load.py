@@ -6,7 +6,7 @@ W and kWh as floats; here they would spoil the one thing a simulator is for.)
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from math import cos, pi
@@ -108,6 +108,7 @@ class Circuit:
     microjoules: int = 0
     milliseconds: int = 0
     is_on: bool = True
+    _read: tuple[tuple[int, bool], Reading] | None = field(default=None, repr=False, compare=False)
 
     def advance(self, milliseconds: int) -> None:
         """Let time pass until ``milliseconds`` since the start; time that has passed already changes nothing."""
@@ -119,7 +120,12 @@ class Circuit:
 
     @property
     def reading(self) -> Reading:
-        second = self.milliseconds // 1000
+        moment = self.milliseconds // 1000, self.is_on
+        if self._read is None or self._read[0] != moment:  # a PDU is asked for each value by itself
+            self._read = moment, self._reading_at(moment[0])
+        return self._read[1]
+
+    def _reading_at(self, second: int) -> Reading:
         milliwatts, millivolts = self._draws(second), self.volts(second)
         # Rounded up, so that the apparent power does not fall below the active power.
         milliamps = -(-milliwatts * 1_000_000 // (self.factor(second) * millivolts))
