@@ -1,6 +1,7 @@
 """A farm of wattmeters in which half misbehave at random, read by the real daemons; and what must hold of it.
 
-The farm begins and ends paused, when nothing is drawn: so a first and a last reading are exact, whenever they are made.
+Before and after the farm is paused, so that nothing is drawn: a first and a last reading are exact, whenever they are
+made.
 """
 
 import random
@@ -25,15 +26,20 @@ from tests.waiting import eventually
 
 MICROJOULES_PER_KWH = 3.6e12
 TIMEOUT = 0.4  # seconds for one answer of a device
-SHARES = {"snmp": 0.4, "modbus": 0.25, "http": 0.35}  # of the farm
+SHARES = {"snmp": 0.4, "modbus": 0.2, "http": 0.24, "ipmi": 0.06, "redfish": 0.05, "wattsup": 0.05}  # of the farm
 OUTLETS = {"snmp": 4, "modbus": 3, "http": 2}
+BMC_INTERVAL = 5.0  # seconds; ipmi and redfish
 FAULTS = ("silent", "slow", "refused", "cut", "garbage", "frozen", "step-back", "reboot")
 RESETS = ("reset", "power-loss")
-WRAPS = {"snmp": ("16 bit", "24 bit", "32 bit", "99999.9 kWh"), "modbus": (None,), "http": (None,)}
+WRAPS = {"snmp": ("16 bit", "24 bit", "32 bit", "99999.9 kWh")}
+SETTLED = 4.0  # seconds after which every register has been read, but for the intervals of the slow
 OPTIONS = {
     "snmp": f"timeout = {TIMEOUT}, retries = 1, slow_interval = 2",
     "modbus": f"timeout = {TIMEOUT}",
     "http": f"timeout = {2 * TIMEOUT}",
+    "ipmi": "timeout = 1",
+    "redfish": "timeout = 2",
+    "wattsup": "",
 }
 
 
@@ -60,14 +66,16 @@ class Heard:
 def description(wattmeters: int, interval: float) -> Iterator[str]:
     """Yield the entries of a farm's description; "good" ones never misbehave, "bad" ones do."""
     for kind, share in SHARES.items():
+        wraps = WRAPS.get(kind, (None,))
+        beat = BMC_INTERVAL if kind in ("ipmi", "redfish") else interval
         for character in ("good", "bad"):
-            count = max(round(wattmeters * share / 2), len(WRAPS[kind]))
-            for place, wrap in enumerate(WRAPS[kind]):
-                part = count // len(WRAPS[kind]) + (place < count % len(WRAPS[kind]))
+            count = max(round(wattmeters * share / 2), len(wraps))
+            for place, wrap in enumerate(wraps):
+                part = count // len(wraps) + (place < count % len(wraps))
                 yield (
                     f'[[wattmeter]]\nname = "{character}.{kind}{place}-"\nkind = "{kind}"\ncount = {part}\n'
-                    f"outlets = {OUTLETS[kind]}\ninterval = {interval}\noptions = {{{OPTIONS[kind]}}}\n"
-                    + (f'wrap = "{wrap}"\nstart_wh = -1\n' if wrap else "start_wh = 65000\n")
+                    f"outlets = {OUTLETS.get(kind, 1)}\ninterval = {beat}\noptions = {{{OPTIONS[kind]}}}\n"
+                    + (f'wrap = "{wrap}"\nstart_wh = -1\n' if wrap else "")
                 )
 
 
@@ -126,19 +134,14 @@ class Watch:
         with self._lock:
             self.heard.setdefault(health.wattmeter, Heard()).health = health
 
-    def states(self) -> dict[str, str]:
-        """Return the state of each wattmeter."""
+    def health(self, name: str) -> Health | None:
+        """Return the last health of a wattmeter, if any was heard."""
         with self._lock:
-            return {name: heard.health.state for name, heard in self.heard.items() if heard.health}
+            return self.heard[name].health if name in self.heard else None
 
     def kwh(self) -> dict[str, float]:
         """Return the energy of each probe so far."""
         return {name: reading.kwh for name, reading in self.collector.readings().items()}
-
-    def count(self, wattmeters: list[str]) -> int:
-        """Return the least number of messages that came of any of these wattmeters."""
-        with self._lock:
-            return min(len(self.heard[name].at) for name in wattmeters)
 
 
 @dataclass(slots=True)
@@ -177,7 +180,6 @@ def run(
     """
     farm = Farm(directory, "".join(description(wattmeters, interval)))
     try:
-        farm.do("pause")
         drivers = f"workers = {workers}\n" + farm.sections.read_text(encoding="utf-8")
         with Site(directory, drivers) as site:
             site.start("drivers", "forwarder")
@@ -200,7 +202,8 @@ def _run(
 ) -> Result:
     probes = farm.energy()
     names = sorted({entry["wattmeter"] for entry in probes.values()})
-    eventually(lambda: set(watch.states()) == set(names) and set(watch.states().values()) == {"up"}, 120)
+    await_all(watch, names)
+    farm.do("pause")
     settle(watch, names)
     resources = [usage(site)]
     before, kwh = farm.energy(), watch.kwh()
@@ -212,7 +215,7 @@ def _run(
         farm, [name for name in names if name.startswith("bad")], seconds, longest, chance, site, meanwhile
     )
     farm.do("heal")
-    eventually(lambda: set(watch.states().values()) == {"up"}, 120)
+    await_all(watch, names)
     farm.do("pause")
     ended = time.monotonic()
     settle(watch, names)
@@ -221,10 +224,18 @@ def _run(
     return Result(episodes, watch, before, farm.energy(), counted, interval, started, ended, resources)
 
 
+def await_all(watch: Watch, names: list[str]) -> None:
+    """Wait until every wattmeter is up."""
+    end = time.monotonic() + 120
+    while others := {name: health for name in names if (health := watch.health(name)) is None or health.state != "up"}:
+        assert time.monotonic() < end, others
+        time.sleep(0.1)
+
+
 def settle(watch: Watch, names: list[str]) -> None:
-    """Wait until every wattmeter was read three times more, its registers too."""
-    count = {name: len(watch.heard[name].at) for name in names}
-    eventually(lambda: all(len(watch.heard[name].at) >= count[name] + 4 for name in names), 120)
+    """Wait until every wattmeter was read again, its registers too."""
+    settled = time.monotonic() + SETTLED
+    eventually(lambda: all(watch.heard[name].at[-1] >= settled for name in names), 120)
 
 
 def misbehave(
@@ -260,9 +271,3 @@ def usage(site: Site) -> tuple[int, int, int]:
     process = Path(f"/proc/{site.processes['drivers'].pid}")
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
     return int(status["Threads"]), len(list((process / "fd").iterdir())), int(status["VmRSS"].split()[0])
-
-
-def expected_kwh(result: Result, probe: str) -> float | None:
-    """Return what a register has counted, from its first reading to its last, None if the probe has none."""
-    before, after = result.before[probe], result.after[probe]
-    return None if before["register"] is None else (after["true"] - before["true"]) / MICROJOULES_PER_KWH
