@@ -6,7 +6,8 @@ from kwapi.cli.discover.found import label_of
 from kwapi.cli.discover.ipmi import find
 from kwapi.drivers.ipmi.driver import Ipmi
 from kwapi.errors import DeviceError
-from tests.drivers.ipmi.test_driver import DEFAULTS, INVALID_COMMAND, LAN, ON, POWER, Bmc, Sdr, answer
+from tests.drivers.ipmi.sensors import INVALID_COMMAND, ON, POWER, Sdr
+from tests.drivers.ipmi.test_driver import DEFAULTS, LAN, Bmc, answer
 from tests.integration.ipmi_sim import sensor_record
 
 IDENTITY = 0, bytes.fromhex("20 01 02 85 02 df a20200 0001 00000000")
