@@ -90,6 +90,7 @@ def test_the_profiles_of_kwapi_know_where_labels_are():
         ("panduit-g5", "bank"): "19536.10.1.3.1.1.2",
         ("panduit-g5", "outlet"): "19536.10.1.5.1.1.2",
         ("powertek", "outlet"): "42610.1.4.4.1.6.2.1.3.1.2",
+        ("raritan-pdu", "outlet"): "13742.4.1.2.2.1.2",
         ("raritan-pdu2", "outlet"): "13742.6.3.5.3.1.3",
         **{("rnx-updu", kind): "55108.1.3.1.1.13" for kind in ("inlet", "phase", "bank", "outlet")},
         ("schleifenbauer", "outlet"): "31034.12.1.1.2.7.1.1.2",
