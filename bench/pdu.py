@@ -1,20 +1,34 @@
 """A PDU with 48 outlets that answers SNMP v2c with packets it encoded before.
 
 An answer is encoded when its request first comes, by pysnmp, and kept; from then on only the request id is put into it.
-The device is an RNX UPDU, whose profile has W, VA, V, A and kWh of an outlet in a column each: 240 values.
+The device has a profile of its own: W, VA, V, A and kWh of an outlet in a column each, 240 values.
 """
 
 from bisect import bisect_right
+from pathlib import Path
 from typing import Any
 
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
 SYS_OBJECT_ID = (1, 3, 6, 1, 2, 1, 1, 2, 0)
-DEVICE = (1, 3, 6, 1, 4, 1, 55108)
-TABLE = (*DEVICE, 1, 3, 1, 1)
+DEVICE = (1, 3, 6, 1, 4, 1, 99999)  # nobody's
 OUTLETS = 48
-ROLE, OUTLET = 3, 6  # the column that says what a row is, and what it says
+PROFILE = """
+[bench]
+title = "PDU of the benchmark"
+source = "bench/pdu.py"
+checked = "MIB"
+sys_object_ids = ["1.3.6.1.4.1.99999"]
+base = "1.3.6.1.4.1.99999"
+
+[bench.outlet]
+w = {oid = "1", unit = "W"}
+va = {oid = "2", unit = "VA"}
+v = {oid = "3", unit = "mV"}
+a = {oid = "4", unit = "mA"}
+kwh = {oid = "5", unit = "Wh", slow = true}
+"""
 GET_BULK = v2c.GetBulkRequestPDU.tagSet
 GET_NEXT = v2c.GetNextRequestPDU.tagSet
 
@@ -28,9 +42,8 @@ class Pdu:
     def __init__(self) -> None:
         self._cells: dict[Oid, object] = {SYS_OBJECT_ID: v2c.ObjectIdentifier(DEVICE)}
         for outlet in range(1, OUTLETS + 1):
-            self._cells[*TABLE, ROLE, 1, outlet] = v2c.Integer32(OUTLET)
-            for column, count in counts(outlet).items():
-                self._cells[*TABLE, column, 1, outlet] = v2c.Unsigned32(count)
+            for column, count in enumerate(counts(outlet), 1):
+                self._cells[*DEVICE, column, outlet] = v2c.Unsigned32(count)
         self._oids = sorted(self._cells)
         self._known: dict[bytes, tuple[bytes, bytes]] = {}  # before and after the id, by the request without it
 
@@ -74,11 +87,17 @@ class Pdu:
         return self._oids[place], self._cells[self._oids[place]]
 
 
-def counts(outlet: int) -> dict[int, int]:
-    """Return Wh, W, VA, mV and mA of an outlet by column."""
+def write_profile(directory: Path) -> None:
+    """Write the PDU's profile for a profile_dir."""
+    (directory / "snmp").mkdir()
+    (directory / "snmp" / "bench.toml").write_text(PROFILE, encoding="utf-8")
+
+
+def counts(outlet: int) -> tuple[int, int, int, int, int]:
+    """Return W, VA, mV, mA and Wh of an outlet."""
     milliamps = 500 + 10 * outlet
     volt_amperes = 230 * milliamps // 1000
-    return {4: 3_512_000 + outlet, 7: volt_amperes - 5, 9: volt_amperes, 10: 230_000, 11: milliamps}
+    return volt_amperes - 5, volt_amperes, 230_000, milliamps, 3_512_000 + outlet
 
 
 def id_place(packet: bytes) -> tuple[int, int]:
