@@ -12,6 +12,7 @@ from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
 SYS_OBJECT_ID = (1, 3, 6, 1, 2, 1, 1, 2, 0)
+SYS_UP_TIME = (1, 3, 6, 1, 2, 1, 1, 3, 0)
 DEVICE = (1, 3, 6, 1, 4, 1, 99999)  # nobody's
 OUTLETS = 48
 PROFILE = """
@@ -40,7 +41,10 @@ class Pdu:
     """What the PDU answers; requests in v2c for any community."""
 
     def __init__(self) -> None:
-        self._cells: dict[Oid, object] = {SYS_OBJECT_ID: v2c.ObjectIdentifier(DEVICE)}
+        self._cells: dict[Oid, object] = {
+            SYS_OBJECT_ID: v2c.ObjectIdentifier(DEVICE),
+            SYS_UP_TIME: v2c.TimeTicks(360_000),  # stands still, as all packets do
+        }
         for outlet in range(1, OUTLETS + 1):
             for column, count in enumerate(counts(outlet), 1):
                 self._cells[*DEVICE, column, outlet] = v2c.Unsigned32(count)
