@@ -5,7 +5,7 @@ may hold is the driver's matter; here is what all have in common.
 """
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,12 @@ def read_profiles(folder: str, directory: str | Path, check: Callable[[str, obje
     if mistakes:
         raise ConfigError(*mistakes)
     return entries
+
+
+def stamp(folder: str, directory: str | Path) -> Hashable:
+    """Return what is another when a file in ``directory``'s folder is another."""
+    found = ((file.name, file.stat()) for file in Path(directory or "/nonexistent", folder).glob("*.toml"))
+    return frozenset((name, status.st_ino, status.st_mtime_ns, status.st_size) for name, status in found)
 
 
 def key_mistakes(

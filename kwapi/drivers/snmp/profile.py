@@ -38,13 +38,14 @@ A table also takes:
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kwapi.drivers.profiles import key_mistakes, read_profiles
+from kwapi.drivers.profiles import key_mistakes, read_profiles, stamp
 from kwapi.drivers.snmp.client import Index, Value
 from kwapi.drivers.units import UNITS, parse_unit, to_number
 from kwapi.errors import ConfigError
@@ -239,7 +240,15 @@ def detect(profiles: Mapping[str, Profile], sys_object_id: str) -> Profile | Non
 
 
 def load(directory: str | Path = "") -> dict[str, Profile]:
-    """Return the profiles of Kwapi and of one more directory by name; raise ConfigError with every mistake in them."""
+    """Return the profiles of Kwapi and of one more directory by name; raise ConfigError with every mistake in them.
+
+    They are for reading only: every PDU has the same ones, until a file of the directory changes.
+    """
+    return _load(directory, stamp("snmp", directory))
+
+
+@lru_cache(maxsize=4)  # it takes 15 ms, for each of hundreds of PDUs when they are checked and whenever they are opened
+def _load(directory: str | Path, _: Hashable) -> dict[str, Profile]:
     entries = read_profiles("snmp", directory, _profile_mistakes)
     if mistakes := list(_reference_mistakes(entries)):
         raise ConfigError(*mistakes)

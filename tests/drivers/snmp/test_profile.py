@@ -130,6 +130,18 @@ def test_detection(sys_object_id, name):
     assert (profile.name if profile else None) == name
 
 
+def test_profiles_are_read_once_until_a_file_changes(folder):
+    before = load(folder.parent)
+    assert load(folder.parent) is before
+    (folder / "acme.toml").write_text(GOOD)
+    added = load(folder.parent)
+    assert set(added) - set(before) == {"pdu"}
+    (folder / "acme.toml").write_text(GOOD.replace("A PDU", "Another PDU"))
+    assert load(folder.parent)["pdu"].title == "Another PDU"
+    (folder / "acme.toml").unlink()
+    assert set(load(folder.parent)) == set(before)
+
+
 def test_the_longest_prefix_wins(folder):
     (folder / "pdu.toml").write_text(GOOD.replace("1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.13742.6.9"))
     profiles = load(folder.parent)
