@@ -32,6 +32,7 @@ from kwapi.signing import KeyRing, read_key
 START_LIMIT = 120.0  # seconds for every wattmeter to be measured
 STOP_LIMIT = 10.0
 TICK = 0.1
+TEN_THOUSAND = -(-10_000 // pdu.OUTLETS)  # probes, in PDUs
 Figures = dict[str, Any]
 
 
@@ -45,11 +46,15 @@ class Scenario:
     probes: int
     interval: float
     options: str
+    workers: int = 0  # processes
 
     def configuration(self, ports: list[int], directory: Path) -> str:
-        """Return the sections of drivers.conf."""
+        """Return drivers.conf."""
         options = self.options.format(directory=directory)
-        return "".join(
+        head = (
+            f"[DEFAULT]\nstate_dir = {directory}\nprobes_endpoint = {endpoint(directory)}\nworkers = {self.workers}\n"
+        )
+        return head + "".join(
             f"[{self.kind}{number}]\nport = {port}\ninterval = {self.interval}\n{options}"
             f"probes = {', '.join(f'{self.kind}{number}-{probe}' for probe in range(self.probes))}\n"
             for number, port in enumerate(ports)
@@ -64,6 +69,7 @@ def scenarios(pdus: int, bmcs: int) -> dict[str, Scenario]:
     """Return what can be measured, by name."""
     return {
         "snmp": Scenario("PDUs", "snmp", pdus, pdu.OUTLETS, 1.0, SNMP),
+        "snmp-workers": Scenario("PDUs, 2 workers", "snmp", TEN_THOUSAND, pdu.OUTLETS, 1.0, SNMP, workers=2),
         "snmp-all": Scenario("PDUs, all at 1 Hz", "snmp", pdus, pdu.OUTLETS, 1.0, f"{SNMP}slow_interval = 0\n"),
         "ipmi": Scenario("BMCs", "ipmi", bmcs, 1, 5.0, IPMI),
     }
@@ -98,12 +104,10 @@ class Arrivals:
 
 
 @contextmanager
-def daemon(directory: Path, sections: str) -> Iterator["subprocess.Popen[bytes]"]:
+def daemon(directory: Path, configuration: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run kwapi-drivers on a configuration; its log is a file of the directory."""
     pdu.write_profile(directory)
-    (directory / "drivers.conf").write_text(
-        f"[DEFAULT]\nstate_dir = {directory}\nprobes_endpoint = {endpoint(directory)}\n{sections}", encoding="utf-8"
-    )
+    (directory / "drivers.conf").write_text(configuration, encoding="utf-8")
     command = [str(Path(sys.executable).with_name("kwapi-drivers")), "--config-dir", str(directory)]
     with (directory / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:  # noqa: S603
         try:
@@ -264,9 +268,9 @@ def main() -> None:
         print(json.dumps(results, indent=2))
         return
     print(f"{args.seconds:g} s of one kwapi-drivers, median of {args.runs} runs; CPU in seconds of a second")
-    print(f"{'':34}" + "".join(f"{title:>20}" for title in results))
+    print(f"{'':34}" + "".join(f"{title:>21}" for title in results))
     for name in next(iter(results.values())):
-        print(f"{name:34}" + "".join(f"{figures[name]:20.10g}" for figures in results.values()))
+        print(f"{name:34}" + "".join(f"{figures[name]:21.10g}" for figures in results.values()))
 
 
 if __name__ == "__main__":
