@@ -14,6 +14,12 @@ from tests.waiting import eventually
 KWAPI = [sys.executable, str(Path(sys.executable).with_name("kwapi"))]
 
 
+def take_terminal() -> None:
+    """Make standard input the terminal that Ctrl-C is typed in; a shell's background jobs ignore what that sends."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command that runs in a terminal of its own; what it shows is in ``shown``."""
 
@@ -30,7 +36,7 @@ class Terminal:
             stderr=slave,
             env={**kept, "TERM": "xterm", **environ},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=take_terminal,
         )
         os.close(slave)
 
