@@ -13,6 +13,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.bus",),
     ("kwapi.config",),
     ("kwapi.service",),
+    ("kwapi.drivers.names",),
     ("kwapi.drivers.base",),
     ("kwapi.drivers",),
     (

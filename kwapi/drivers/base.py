@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
+from kwapi.drivers.names import Names
 from kwapi.measurement import Measurement
 
 Clock = Callable[[], float]
@@ -21,7 +22,7 @@ class Driver:
     Each value of ``options`` becomes an attribute of the same name (``-`` as ``_``), beside ``wattmeter``, the name
     of the section, ``interval``, seconds between polls, ``hang_timeout``, seconds after which a poll is given up, and
     ``probes``, the names as they stand in the section. Every blocking call in open(), read() and close() has a deadline
-    well within ``hang_timeout``.
+    well within ``hang_timeout``; looking up a host has one by ``names``.
     """
 
     options: ClassVar[Sequence[cfg.Opt]] = ()
@@ -39,11 +40,13 @@ class Driver:
         values: Mapping[str, Any],
         shared: Any = None,
         *,
+        names: Names | None = None,
         wall_clock: Clock = time.time,
         monotonic_clock: Clock = time.monotonic,
     ) -> None:
         self.wattmeter = wattmeter
         self.shared = shared
+        self.names = names or Names()
         self.wall_clock = wall_clock
         self.monotonic_clock = monotonic_clock
         self.answered_at: tuple[float, float] | None = None

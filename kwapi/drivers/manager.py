@@ -14,6 +14,7 @@ from typing import Any
 from kwapi.bus import Publisher
 from kwapi.drivers.base import Clock, Driver
 from kwapi.drivers.mutes import Mutes
+from kwapi.drivers.names import Names
 from kwapi.drivers.slot import Slot
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.drivers.worker import Pace, Worker, back_off
@@ -66,6 +67,7 @@ class Manager:
         self._tell = tell or publisher.tell
         self._clock = clock
         self._new_worker = new_worker
+        self._names = Names()
         self._shared: dict[type[Driver], Any] = {}
         self._paces: dict[type[Driver], Pace] = {}
         self._leaving: dict[str, _Leaving] = {}  # by wattmeter
@@ -155,7 +157,7 @@ class Manager:
         wattmeter = slot.wattmeter
         sender = self._publisher.sender(wattmeter.name, wattmeter.interval)
         shared, pace = self._shared[wattmeter.driver], self._paces[wattmeter.driver]
-        worker = self._new_worker(slot, sender, shared, pace, clock=self._clock)
+        worker = self._new_worker(slot, sender, shared, pace, self._names, clock=self._clock)
         self.workers[wattmeter.name] = worker
         worker.start()
 

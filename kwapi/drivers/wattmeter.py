@@ -8,6 +8,7 @@ from kwapi.calibration import calibrate
 from kwapi.config import DRIVER, WATTMETER, Reader
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
+from kwapi.drivers.names import Names
 from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
 
 
@@ -36,9 +37,9 @@ class Wattmeter:
         """What has to stay in one process: the driver's name, and the device or the line that several may share."""
         return self.driver_name, self.driver(self.name, self.values).peer()
 
-    def new_driver(self, shared: Any) -> Driver:
+    def new_driver(self, shared: Any, names: Names | None = None) -> Driver:
         """Return a driver of its own for a new worker."""
-        return self.driver(self.name, self.values, shared)
+        return self.driver(self.name, self.values, shared, names=names)
 
     def calibrated(self, measurements: list[Measurement]) -> list[Measurement]:
         """Return what a driver read, with the section's calibration applied."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from kwapi.bus import Sender
 from kwapi.drivers.base import Clock, Driver
+from kwapi.drivers.names import Names
 from kwapi.drivers.slot import Slot
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
@@ -81,7 +82,16 @@ class Pace:
 class Worker(threading.Thread):
     """What polls one wattmeter, and fills its slot until it ends or is given up."""
 
-    def __init__(self, slot: Slot, sender: Sender, shared: Any, pace: Pace, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        sender: Sender,
+        shared: Any,
+        pace: Pace,
+        names: Names | None = None,
+        *,
+        clock: Clock = time.monotonic,
+    ) -> None:
         super().__init__(name=slot.wattmeter.name, daemon=True)
         self.slot = slot
         self.sender = sender
@@ -90,12 +100,13 @@ class Worker(threading.Thread):
         self._wattmeter = slot.wattmeter
         self._shared = shared
         self._pace = pace
+        self._names = names
         self._clock = clock
         self._is_open = False
 
     def run(self) -> None:
         try:
-            driver = self._wattmeter.new_driver(self._shared)
+            driver = self._wattmeter.new_driver(self._shared, self._names)
             try:
                 self._poll_until_stopped(driver)
             finally:

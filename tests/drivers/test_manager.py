@@ -14,7 +14,7 @@ from tests.waiting import eventually
 def managed(*meters, max_hung=32, mutes=None):
     clock, publisher = Clock(), FakePublisher()
 
-    def new_worker(slot, sender, shared, pace, *, clock):
+    def new_worker(slot, sender, shared, pace, names, *, clock):
         return Worker(slot, sender, shared, Pace(1000))  # a worker waits in real time; the manager's clock is ours
 
     manager = Manager(meters, publisher, clock=clock, max_hung=max_hung, mutes=mutes, new_worker=new_worker)
