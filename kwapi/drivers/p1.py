@@ -145,7 +145,7 @@ class P1(Driver):
 
     def __init__(self, wattmeter: str, values: Mapping[str, Any], shared: Any = None, **clocks: Any) -> None:
         super().__init__(wattmeter, values, shared, **clocks)
-        self._line = SerialLine(self.device, self.line, clock=self.monotonic_clock)
+        self._line = SerialLine(self.device, self.line, names=self.names, clock=self.monotonic_clock)
         self._heard_at = -inf
         self._last = b""
 

@@ -19,8 +19,10 @@ import serial
 from oslo_config import cfg
 
 from kwapi.drivers.base import Clock
+from kwapi.drivers.names import Names, at_any
 from kwapi.errors import DeviceError
 
+CONNECTING = 5.0  # seconds, of pyserial's own
 STEP = 0.1  # seconds of one wait for bytes
 LONGEST = 16384  # bytes kept; the longest telegram of any meter has some 4000
 SCHEMES = ("socket", "rfc2217")
@@ -56,9 +58,10 @@ def problems_of_one(device: str, probes: Sequence[str]) -> Iterator[tuple[str, s
 class SerialLine:
     """A line to open, of which ``setting`` is speed and framing, such as ``115200 8N1``."""
 
-    def __init__(self, device: str, setting: str, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, device: str, setting: str, *, names: Names | None = None, clock: Clock = time.monotonic) -> None:
         self.device = device
         self._setting = setting
+        self._names = names or Names()
         self._clock = clock
         self._buffer = b""
         self._port: Any = None  # of pyserial, while it is open
@@ -66,7 +69,7 @@ class SerialLine:
     def open(self) -> None:
         """Open the port; what had come in before is forgotten."""
         self._buffer = b""
-        self._port = open_port(self.device, self._setting)
+        self._port = at_any(self._places(), lambda place, _: open_port(place, self._setting), CONNECTING)
 
     def write(self, command: bytes) -> None:
         """Send a command to the meter."""
@@ -99,6 +102,15 @@ class SerialLine:
         port.close()
         if connection is not None:  # which pyserial forgets to close when the other end is gone
             connection.close()
+
+    def _places(self) -> Sequence[str]:
+        """Return what pyserial may open: the port, with its host, if there is one, by its addresses."""
+        if not REMOTE.match(self.device):
+            return [self.device]
+        url = urlsplit(self.device)
+        addresses = self._names.addresses(url.hostname or "")
+        netlocs = [f"[{each}]:{url.port}" if ":" in each else f"{each}:{url.port}" for each in addresses]
+        return [url._replace(netloc=netloc).geturl() for netloc in netlocs]
 
     def _receive(self) -> None:
         try:

@@ -159,7 +159,7 @@ class Sml(Driver):
 
     def __init__(self, wattmeter: str, values: Mapping[str, Any], shared: Any = None, **clocks: Any) -> None:
         super().__init__(wattmeter, values, shared, **clocks)
-        self._line = SerialLine(self.device, SETTING, clock=self.monotonic_clock)
+        self._line = SerialLine(self.device, SETTING, names=self.names, clock=self.monotonic_clock)
         self._exports = False
         self._last = b""
 

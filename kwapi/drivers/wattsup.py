@@ -59,7 +59,7 @@ class Wattsup(Driver):
 
     def __init__(self, wattmeter: str, values: Mapping[str, Any], shared: Any = None, **clocks: Any) -> None:
         super().__init__(wattmeter, values, shared, **clocks)
-        self._line = SerialLine(self.device, SETTING, clock=self.monotonic_clock)
+        self._line = SerialLine(self.device, SETTING, names=self.names, clock=self.monotonic_clock)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""

@@ -11,17 +11,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 VALID = timedelta(days=365)
 
 
-def make_certificate(path: Path, address: str = "127.0.0.1") -> None:
-    """Write a key and its certificate for an address into a file for its owner alone."""
+def make_certificate(path: Path, address: str = "127.0.0.1", *names: str) -> None:
+    """Write a key and its certificate for an address, and for names of it, into a file for its owner alone."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kwapi simulator")])
+    holders = [x509.IPAddress(ip_address(address)), *map(x509.DNSName, names)]
     now = datetime.now(UTC)
     public = key.public_key()
     certificate = (
         x509.CertificateBuilder(name, name, public, x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(holders), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

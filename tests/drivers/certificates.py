@@ -4,9 +4,11 @@ from pathlib import Path
 
 from kwapi.simulator import certificate
 
+NAME = "device.test"  # which a test has to lead to 127.0.0.1
+
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Return the files of a certificate of 127.0.0.1 that vouches for itself, and of its key: one file has both."""
+    """Return the files of a certificate of 127.0.0.1 and NAME, and of its key: one file has both."""
     file = directory / "certificate.pem"
-    certificate.make_certificate(file)
+    certificate.make_certificate(file, "127.0.0.1", NAME)
     return file, file

@@ -27,7 +27,7 @@ class RedfishServer(ThreadingHTTPServer):
 
     ``faults`` has, by address, what happens instead: a status, bytes that are sent as they are, "silence" or
     "trickle"; or a list of these, one for each request; or the seconds, a float, that the answer takes. ``sessions``
-    are the tokens that are valid, ``handshakes`` counts connections.
+    are the tokens that are valid, ``handshakes`` counts connections, ``called`` has what clients take our name for.
     """
 
     daemon_threads = False
@@ -41,6 +41,7 @@ class RedfishServer(ThreadingHTTPServer):
         self.password = PASSWORD
         self.login_status = 401  # of a login that is refused
         self.handshakes = 0
+        self.called = set()
         self.closing = threading.Event()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate)
@@ -117,6 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {})
 
     def _noted(self):
+        self.server.called.add(self.headers["Host"])
         self.server.asked.append((self.command, self.path))
         return self.path
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kwapi.cli.discover.found import Found, measure_rows, one_line
 from kwapi.drivers.base import Driver
+from kwapi.drivers.names import Names
 from kwapi.drivers.snmp import profile as profiles
 from kwapi.drivers.snmp.client import Target, to_text
 from kwapi.drivers.snmp.driver import find_device
@@ -21,6 +22,7 @@ SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 
 def find(driver: type[Driver], values: Mapping[str, Any], shared: Any) -> Iterator[Found]:
     """Yield what the agent has."""
+    values = {**values, "address": Names().addresses(values["host"])[0]}
     agent = shared.agent(Target(**{each.name: values[each.name] for each in fields(Target)}))
     known = profiles.load(values["profile_dir"])
     try:

@@ -7,7 +7,6 @@ while they stand still tell nothing.
 Source: DCMI 1.5, 6.6.1; IPMI 2.0 revision 1.1, 35.14 and table 5-2 (completion codes).
 """
 
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -223,11 +222,7 @@ class Ipmi(Driver):
         if self.device:
             return Target(self.device, device=self.device)
         host = self.host or ""
-        try:
-            found = socket.getaddrinfo(host, self.port, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            raise DeviceError(f"{host}: {error.strerror or error}") from error
-        address = str(found[0][4][0])
+        address = self.names.addresses(host)[0]
         level = PRIVILEGES[self.privilege]
         return Target(host, address, self.port, self.user, self.password, self.kg, level)
 

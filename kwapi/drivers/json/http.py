@@ -70,7 +70,12 @@ class HttpJson(Driver):
         """Find out which channels the device has."""
         self._profile = self._find_profile()
         self._client = HttpClient(
-            self.url, auth=self._credentials(), tls=self._tls(), timeout=self.timeout, clock=self.monotonic_clock
+            self.url,
+            auth=self._credentials(),
+            tls=self._tls(),
+            timeout=self.timeout,
+            names=self.names,
+            clock=self.monotonic_clock,
         )
         channels = list(find_channels(self._profile.channel, self._get()))
         if len(self.probes) > len(channels):

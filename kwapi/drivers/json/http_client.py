@@ -14,6 +14,7 @@ import httpcore
 import httpx
 
 from kwapi.drivers.base import Clock
+from kwapi.drivers.names import Names, at_any
 from kwapi.errors import CredentialsRefused, DeviceError
 
 MAX_BYTES = 1_000_000
@@ -43,12 +44,14 @@ class HttpClient:
         auth: httpx.Auth | None = None,
         tls: ssl.SSLContext | None = None,
         timeout: float = 3.0,
+        names: Names | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._url = httpx.URL(url)
         self._auth = auth or httpx.Auth()
         self._timeout = timeout
         self._tls = tls
+        self._names = names or Names()
         self._clock = clock
         self.where = f"{self._url.host}:{self._url.port or {'http': 80, 'https': 443}[self._url.scheme]}"
 
@@ -86,7 +89,7 @@ class HttpClient:
             port=request.url.port,
             target=request.url.raw_path,
         )
-        backend = _Backend(deadline, self._clock)
+        backend = _Backend(self._names, deadline, self._clock)
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
             pool.stream(request.method.encode(), url, headers=request.headers.raw) as answer,
@@ -101,9 +104,10 @@ class HttpClient:
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens connections that end at a deadline."""
+    """Opens connections that end at a deadline, to addresses; HTTP and TLS go on with the name."""
 
-    def __init__(self, deadline: float, clock: Clock) -> None:
+    def __init__(self, names: Names, deadline: float, clock: Clock) -> None:
+        self._names = names
         self._deadline = deadline
         self._clock = clock
 
@@ -115,11 +119,18 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
+        def attempt(address: str, seconds: float) -> httpcore.NetworkStream:
+            return super(_Backend, self).connect_tcp(address, port, seconds, local_address, socket_options)
+
+        addresses = self._names.addresses(host, self._left())
+        stream = at_any(addresses, attempt, self._left(), (httpcore.ConnectError, httpcore.ConnectTimeout))
+        return _Stream(stream, self._deadline, self._clock)
+
+    def _left(self) -> float:
         left = self._deadline - self._clock()
         if left <= 0:
             raise httpcore.ConnectTimeout
-        stream = super().connect_tcp(host, port, left, local_address, socket_options)
-        return _Stream(stream, self._deadline, self._clock)
+        return left
 
 
 class _Stream(httpcore.NetworkStream):

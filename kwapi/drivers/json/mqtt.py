@@ -136,6 +136,7 @@ class Mqtt(Driver):
             tls=tls_context(self.ca_file) if self.tls else None,
             client_id=self.client_id,
             timeout=self.timeout,
+            names=self.names,
             clock=self.monotonic_clock,
         )
         self._client.open(list(self._bound))

@@ -7,6 +7,7 @@ Source: MQTT 3.1.1, 3.2.2.3 (return codes), 3.3.1.3 (retain); MQTT 5, 3.1.2.11.4
 """
 
 import select
+import socket
 import ssl
 import struct
 import time
@@ -20,6 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from kwapi.drivers.base import Clock
+from kwapi.drivers.names import Names, connect
 from kwapi.errors import CredentialsRefused, DeviceError
 
 PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
@@ -29,6 +31,15 @@ KEEPALIVE = 10  # seconds; a broker that is silent for two of them is lost
 MAX_BYTES = 65_536  # of a message; none that holds measurements is as long
 
 Arrived = tuple[str, bytes]  # topic and payload
+
+
+class _Client(paho.Client):
+    """paho's client, which has no other place where it can be told how to connect; TLS comes after that."""
+
+    names: Names
+
+    def _create_socket_connection(self) -> socket.socket:
+        return connect(self.names.addresses(self.host), self.port, self.connect_timeout)
 
 
 class MqttClient:
@@ -46,6 +57,7 @@ class MqttClient:
         client_id: str = "",
         timeout: float = 1.5,
         keepalive: int = KEEPALIVE,
+        names: Names | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._host, self._port, self._version = host, port, version
@@ -56,10 +68,11 @@ class MqttClient:
         self._answered = False
         self._refused: str | None = None
         self._arrived: list[Arrived] = []
-        self._client = paho.Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2, client_id, protocol=PROTOCOLS[version], reconnect_on_failure=False
         )
         self._client.connect_timeout = timeout
+        self._client.names = names or Names()
         if user:
             self._client.username_pw_set(user, password)
         if tls:

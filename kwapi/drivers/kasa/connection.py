@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from kwapi.drivers.base import Clock
+from kwapi.drivers.names import Names, connect
 
 
 def address(host: str, port: int) -> str:
@@ -17,10 +18,11 @@ def address(host: str, port: int) -> str:
 class Connection(socket.socket):
     """A connection; read it as a file, by makefile(), which is also what http.client does."""
 
-    def __init__(self, host: str, port: int, end: float, clock: Clock) -> None:
+    def __init__(self, host: str, port: int, names: Names, end: float, clock: Clock) -> None:
         self._end = end
         self._clock = clock
-        super().__init__(fileno=socket.create_connection((host, port), self._left()).detach())
+        addresses = names.addresses(host, self._left())
+        super().__init__(fileno=connect(addresses, port, self._left()).detach())
 
     def sendall(self, *args: Any) -> None:
         """Send all of it before the deadline."""

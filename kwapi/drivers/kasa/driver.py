@@ -71,7 +71,7 @@ class Kasa(Driver):
         return Measurement(name, level="outlet", **values)
 
     def _new_device(self) -> Iot | Smart:
-        clock = self.monotonic_clock
+        names, clock = self.names, self.monotonic_clock
         if self.protocol == IOT:
-            return Iot(self.host, self.port, clock=clock)
-        return Smart(Klap(self.host, self.port, self.user, self.password, clock=clock))
+            return Iot(self.host, self.port, names=names, clock=clock)
+        return Smart(Klap(self.host, self.port, self.user, self.password, names=names, clock=clock))

@@ -19,6 +19,7 @@ from typing import Any
 from kwapi.drivers.base import Clock
 from kwapi.drivers.kasa.connection import Connection, address
 from kwapi.drivers.kasa.readings import REALTIME, parse_answer, parse_readings, table, tables
+from kwapi.drivers.names import Names
 from kwapi.errors import DeviceError
 
 PORT = 9999
@@ -45,8 +46,9 @@ def decrypt(sent: bytes) -> bytes:
 class Iot:
     """A plug or a strip; an outlet is the id of a child, "" of a plug by itself."""
 
-    def __init__(self, host: str, port: int = 0, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, host: str, port: int = 0, *, names: Names | None = None, clock: Clock = time.monotonic) -> None:
         self._address = (host, port or PORT)
+        self._names = names or Names()
         self._clock = clock
         self.where = address(*self._address)
 
@@ -75,7 +77,10 @@ class Iot:
     def _exchange(self, request: dict[str, Any], end: float) -> dict[str, Any]:
         text = json.dumps(request, separators=(",", ":")).encode()
         try:
-            with Connection(*self._address, end, self._clock) as connection, connection.makefile("rb") as received:
+            with (
+                Connection(*self._address, self._names, end, self._clock) as connection,
+                connection.makefile("rb") as received,
+            ):
                 connection.sendall(len(text).to_bytes(4, "big") + encrypt(text))
                 length = int.from_bytes(self._whole(received.read(4), 4), "big")
                 if length > MAX_BYTES:

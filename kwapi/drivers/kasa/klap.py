@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from kwapi.drivers.base import Clock
 from kwapi.drivers.kasa.connection import Connection, address
+from kwapi.drivers.names import Names
 from kwapi.errors import CredentialsRefused, DeviceError
 
 PORT = 80
@@ -78,11 +79,13 @@ class Klap:
         user: str,
         password: str,
         *,
+        names: Names | None = None,
         clock: Clock = time.monotonic,
         new_seed: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._address = (host, port or PORT)
         self._auth = sha256(_sha1(user) + _sha1(password)).digest()
+        self._names = names or Names()
         self._clock = clock
         self._new_seed = new_seed
         self._session: Session | None = None
@@ -133,7 +136,7 @@ class Klap:
         head = f"POST /app/{page} HTTP/1.1\r\nHost: {self.where}\r\nConnection: close\r\n"
         head += f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n{self._cookie}\r\n"
         try:
-            with Connection(*self._address, end, self._clock) as connection:
+            with Connection(*self._address, self._names, end, self._clock) as connection:
                 connection.sendall(head.encode("latin-1") + body)
                 with HTTPResponse(connection, method="POST") as response:
                     response.begin()

@@ -13,6 +13,7 @@ from typing import Any
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ConnectionException
 
+from kwapi.drivers.names import Names, connect
 from kwapi.drivers.serial_line import open_port
 
 LONGEST = 1 << 16  # bytes taken at once; a frame has 260 at most
@@ -21,13 +22,14 @@ LONGEST = 1 << 16  # bytes taken at once; a frame has 260 at most
 class TcpClient(ModbusTcpClient):
     """A connection to a meter or to a gateway."""
 
+    names: Names
     _until = 0.0  # when the answer must be there
 
     def connect(self) -> bool:
         """Connect unless connected; an error keeps its reason."""
         if not self.socket:
-            address = (self.comm_params.host, self.comm_params.port)
-            self.socket = socket.create_connection(address, self.comm_params.timeout_connect)
+            line = self.comm_params
+            self.socket = connect(self.names.addresses(line.host), line.port, line.timeout_connect)
         return True
 
     def send(self, request: bytes, addr: Any = None) -> int:

@@ -144,7 +144,8 @@ class Modbus(Driver):
                 parity=self.parity,
                 stop_bits=self.stop_bits,
                 timeout=self.timeout,
-            )
+            ),
+            self.names,
         )
 
     def read(self) -> list[Measurement]:

@@ -19,6 +19,7 @@ from pymodbus.pdu import ModbusPDU
 
 from kwapi.drivers.base import Clock
 from kwapi.drivers.modbus.clients import SerialClient, TcpClient
+from kwapi.drivers.names import Names
 from kwapi.errors import DeviceError
 
 LONGEST_WAIT = 3.0  # seconds for a turn
@@ -69,7 +70,7 @@ class Settings:
         """Return the name of the line."""
         return f"{self.host}:{self.port}" if self.host else self.device
 
-    def client(self) -> TcpClient | SerialClient:
+    def client(self, names: Names) -> TcpClient | SerialClient:
         """Return a client of pymodbus, not connected yet; it never repeats a request by itself."""
         if not self.host:
             return SerialClient(
@@ -81,17 +82,26 @@ class Settings:
                 retries=0,
             )
         framer = FramerType.RTU if self.is_rtu else FramerType.SOCKET
-        return TcpClient(self.host, port=self.port, framer=framer, timeout=self.timeout, retries=0)
+        client = TcpClient(self.host, port=self.port, framer=framer, timeout=self.timeout, retries=0)
+        client.names = names
+        return client
 
 
 class Line:
     """One line. Its lock is held over I/O on purpose: it is what keeps requests apart."""
 
-    def __init__(self, settings: Settings, *, patience: float = LONGEST_WAIT, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        names: Names | None = None,
+        patience: float = LONGEST_WAIT,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self.settings = settings
         self.name = settings.place()
         self.users = 0
-        self._client = settings.client()
+        self._client = settings.client(names or Names())
         self._turn = threading.Lock()
         self._patience = patience
         self._clock = clock
@@ -191,12 +201,12 @@ class Lines:
         # pymodbus logs each failed request by itself; we raise what failed.
         logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
-    def take(self, settings: Settings) -> Line:
+    def take(self, settings: Settings, names: Names | None = None) -> Line:
         """Return the line of these settings, to be given back; DeviceError when sections disagree on them."""
         with self._lock:
             line = self._lines.get(settings.place())
             if line is None:
-                line = self._lines[settings.place()] = Line(settings, patience=self._patience)
+                line = self._lines[settings.place()] = Line(settings, names=names, patience=self._patience)
             if line.settings != settings:
                 raise DeviceError(f"the sections that use {line.name} must agree on every setting of the line")
             line.users += 1

@@ -12,7 +12,6 @@ Source: RFC 9271; net-protocol.txt of NUT 2.8.0.
 """
 
 import re
-import socket
 import ssl
 import time
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from kwapi.drivers.base import Clock
+from kwapi.drivers.names import Names, connect
 from kwapi.errors import CredentialsRefused, DeviceError
 
 ITEM = re.compile(r'(?:VAR \S+|UPS) (\S+) "((?:[^"\\]|\\.)*)"')
@@ -69,14 +69,15 @@ def quote(text: str) -> str:
 class Upsd:
     """A connection to upsd. An answer that is not there in ``timeout`` seconds, the whole of it, is an error."""
 
-    def __init__(self, target: Target, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, target: Target, *, names: Names | None = None, clock: Clock = time.monotonic) -> None:
         self.target = target
         self.name = f"{target.host}:{target.port}"
         self._clock = clock
         self._opening_ends = clock() + LONGEST_OPENING
         self._received = b""
+        addresses = (names or Names()).addresses(target.host)
         try:
-            self._socket = socket.create_connection((target.host, target.port), target.timeout)
+            self._socket = connect(addresses, target.port, target.timeout)
         except OSError as error:
             raise DeviceError(f"{self.name}: {error}") from error
         with ExitStack() as unless_complete:

@@ -86,7 +86,8 @@ class Nut(Driver):
                 tls=self.tls,
                 ca_file=self.ca_file,
                 timeout=self.timeout,
-            )
+            ),
+            names=self.names,
         )
         self._name = self.ups or self._only_one()
         if self.login:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from kwapi.drivers.names import Addresses, Names
 from kwapi.drivers.network import silence_http, tls_context
 from kwapi.drivers.redfish.resources import Resource, child, link
 from kwapi.errors import CredentialsRefused, DeviceError
@@ -128,32 +129,77 @@ class Loop:
             return await work
 
 
+class _Transport(httpx.AsyncHTTPTransport):
+    """Connects to the addresses of a device; its certificate and the header Host are still those of its name."""
+
+    addresses: Addresses = ()
+
+    def lead_to(self, addresses: Addresses) -> None:
+        """Connect to these addresses from now on, first to the one that is in use."""
+        in_use = self.addresses[:1]
+        self.addresses = sorted(addresses, key=lambda address: address not in in_use)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the answer to a request; an address that takes no connection is done with."""
+        while True:
+            try:
+                return await super().handle_async_request(self._addressed(request))
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if len(self.addresses) < 2:
+                    raise
+                self.addresses = self.addresses[1:]
+
+    def _addressed(self, request: httpx.Request) -> httpx.Request:
+        timeouts = request.extensions["timeout"]
+        timeouts = {**timeouts, "connect": timeouts["connect"] / len(self.addresses)}
+        return httpx.Request(
+            request.method,
+            request.url.copy_with(host=self.addresses[0]),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": request.url.host, "timeout": timeouts},
+        )
+
+
 class Service:
     """One Redfish service, as a driver sees it. Its calls come from one thread."""
 
-    def __init__(self, loop: Loop, target: Target, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        target: Target,
+        *,
+        names: Names | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.target = target
         self.expands = False  # whether a collection is known to come with its members in full
         self._loop = loop
+        self._names = names or Names()
         self._clock = clock
         self._end = clock()
         self._expand = ""  # the query that does it
         self._sessions = SESSIONS
         self._session = ""  # address of ours
+        self._transport = _Transport(
+            verify=tls_context(target.ca_file, verify=target.verify),
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEP),
+            trust_env=False,
+        )
         self._http = httpx.AsyncClient(
             base_url=f"https://{target}",
             auth=httpx.BasicAuth(target.user, target.password) if target.basic else None,
             # Nothing compressed: it would cost the device time, and could be of any size inside.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "OData-Version": "4.0"},
-            verify=tls_context(target.ca_file, verify=target.verify),
-            limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEP),
+            transport=self._transport,
             trust_env=False,  # a proxy has no way to a management network
         )
         loop.farewells.add(self._leave)
 
     def allow(self, seconds: float) -> None:
-        """Give all requests from now on so many seconds together."""
+        """Give all requests from now on so many seconds together, and find out where the device is."""
         self._end = self._clock() + seconds
+        self._transport.lead_to(self._names.addresses(self.target.host))
 
     def get_root(self) -> Resource:
         """Return the service's root, having learnt from it where to log in and whether collections expand."""

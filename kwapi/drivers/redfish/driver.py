@@ -109,7 +109,7 @@ class Redfish(Driver):
 
     def open(self) -> None:
         """Find out which of the device's resources the names mean."""
-        self._service = Service(self.shared, self._target(), clock=self.monotonic_clock)
+        self._service = Service(self.shared, self._target(), names=self.names, clock=self.monotonic_clock)
         self._closing.callback(self._service.close)
         self._service.allow(self.deadline)
         rows, ordered_level = find_rows(self._service, {parse_probe(name)[1] for name in self.probes})

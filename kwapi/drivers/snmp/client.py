@@ -11,6 +11,7 @@ Source: RFC 1157 (v1: GETNEXT row by row), RFC 3416 (v2c and v3: GETBULK; 4.2.3 
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent import futures
@@ -69,9 +70,21 @@ class Target:
     context_name: str = ""
     timeout: float = 1.0
     retries: int = 2
+    address: str = ""  # of the host, which no library here shall look up; needed where that is a name
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def locate(target: Target) -> tuple[int, Any]:
+    """Return the family of a target's address, and the address as sockets take it; nothing is looked up."""
+    numeric = target.address or target.host
+    try:
+        found = socket.getaddrinfo(numeric, target.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+    except OSError as error:
+        raise DeviceError(f"{target}: {error}") from error
+    family, _, _, _, address = found[0]
+    return family, address
 
 
 class Session(Protocol):

@@ -100,6 +100,7 @@ class Snmp(Driver):
     context_name: str
     timeout: float
     retries: int
+    address: str  # of the host, from open() on
     slow_interval: float
     profile: str
     profile_dir: str
@@ -145,6 +146,7 @@ class Snmp(Driver):
 
     def open(self) -> None:
         """Find out what the device is and which of its rows the names mean."""
+        self.address = self.names.addresses(self.host)[0]
         self._agent = self.shared.agent(self._target())
         rows = self._find_rows()
         try:

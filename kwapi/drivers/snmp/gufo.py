@@ -16,7 +16,6 @@ with its session, when nothing refers to it any more.
 Source: gufo-snmp 0.13.0; RFC 3416, 4.2.1 (GET).
 """
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -175,16 +174,15 @@ def is_within_reach(target: Target) -> bool:
     """Return whether gufo-snmp can read this agent, and do it safely."""
     if target.version == "3":
         return bool(target.auth_key) and not target.context_name
-    return "%" not in target.host
+    return "%" not in (target.address or target.host)
 
 
 def new_session(target: Target) -> SnmpSession | VerifiedSession:
-    """Return a session with the first address of a target; nothing is sent yet."""
+    """Return a session with a target; nothing is sent yet."""
     if target.version == "3":
         return VerifiedSession(target)
-    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
     return SnmpSession(
-        str(found[0][4][0]),
+        target.address or target.host,
         target.port,
         community=target.community,
         version=VERSIONS[target.version],

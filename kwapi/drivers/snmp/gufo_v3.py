@@ -41,7 +41,7 @@ from gufo.snmp import (
 from gufo.snmp.sync import SnmpSession
 from gufo.snmp.typing import ValueType
 
-from kwapi.drivers.snmp.client import Target
+from kwapi.drivers.snmp.client import Target, locate
 from kwapi.drivers.snmp.usm import DISCOVERY, SIGNED, is_signed, open_envelope, to_engine_id
 
 LARGEST = 65535
@@ -70,7 +70,7 @@ class VerifiedSession:
         self._target = target
         sockets = ExitStack()
         weakref.finalize(self, sockets.close)
-        family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
+        family, address = locate(target)
         self._agent = sockets.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         self._agent.connect(address)
         self._requests = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -37,6 +37,7 @@ from kwapi.drivers.snmp.client import (
     Value,
     from_octets,
     from_opaque,
+    locate,
     to_text,
 )
 from kwapi.drivers.snmp.usm import DISCOVERY, to_engine_id
@@ -109,7 +110,7 @@ class PysnmpLoop:
 
     async def connect(self, target: Target) -> "PysnmpSession":
         """Return a session with the target; asks a v3 agent for its engine id."""
-        family, address = await _resolve(target)
+        family, address = locate(target)
         engine_id = b""
         if target.version == "3":
             engine_id = await _discover(target, family, address)
@@ -283,17 +284,6 @@ def to_value(value: Any) -> Value | None:
     if isinstance(value, rfc1902.IpAddress):
         return ".".join(map(str, octets))
     return from_opaque(octets) if isinstance(value, rfc1902.Opaque) else from_octets(octets)
-
-
-async def _resolve(target: Target) -> tuple[int, Any]:
-    """Return the family and the first address of a target."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise DeviceError(f"{target}: {error}") from error
-    family, _, _, _, address = found[0]
-    return family, address
 
 
 async def _discover(target: Target, family: int, address: Any) -> bytes:

@@ -25,6 +25,7 @@ class Bmc:
         self.joined = set()
 
     def join(self, target, reader):
+        self.target = target
         self.joined.add(reader)
 
     def readers(self, target):

@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kwapi.drivers.names import Names
 from kwapi.drivers.redfish.driver import Redfish
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.clock import Clock
+from tests.drivers.certificates import NAME
 from tests.drivers.redfish.parts import CHASSIS, METRICS, OUTLETS, pdu, server
 from tests.integration.daemons import free_port
 from tests.integration.redfish_server import PASSWORD, ROOT, SESSIONS, bmc
@@ -43,6 +45,24 @@ def test_a_session_that_has_expired_is_made_once_more(device):
     counted = served.counted()
     assert (counted["GET", METRICS], counted["POST", SESSIONS]) == (2, 1)
     assert len(served.sessions) == 1
+
+
+def test_a_device_is_found_by_its_name_and_called_by_it(device):
+    served, driver = device(bmc(server()), ["srv1"], host=NAME)
+    driver.names = Names(lambda host: ["127.0.0.2", "127.0.0.1"])  # of which the first takes no connection
+    driver.open()
+    assert driver.read() == [Measurement("srv1", watts=300, kwh=1200)]
+    assert served.called == {f"{NAME}:{served.port}"}
+    assert served.handshakes == 1
+    driver.close()
+    assert served.sessions == {}
+
+
+def test_the_certificate_is_to_be_of_the_name_and_not_of_the_address(device):
+    _, driver = device(bmc(server()), ["srv1"], host="other.test")
+    driver.names = Names(lambda host: ["127.0.0.1"])
+    with pytest.raises(DeviceError, match="not valid for 'other.test'"):
+        driver.open()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

@@ -1,5 +1,6 @@
 import pytest
 
+from kwapi.drivers.names import Names
 from kwapi.drivers.snmp.driver import SYS_OBJECT_ID, SYS_UP_TIME, Snmp, split_oids
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.snmp.rows import find_rows, list_rows, parse_probe
@@ -10,6 +11,7 @@ from tests.clock import Clock
 EATON, RARITAN = "1.3.6.1.4.1.534.6.6.7", "1.3.6.1.4.1.13742.6"
 RPDU, RPDU2 = "1.3.6.1.4.1.318.1.1.12", "1.3.6.1.4.1.318.1.1.26"
 DEFAULTS = {option.dest: option.default for option in Snmp.options} | {"host": "pdu", "interval": 1.0}
+NAMES = Names(lambda host: ["192.0.2.1"])
 
 
 class Agent:
@@ -58,7 +60,8 @@ def make(probes, cells, clock=None, **options):
     agent = Agent(cells)
     clock = clock or Clock()
     values = {**DEFAULTS, "probes": probes, **options}
-    return Snmp("rack.pdu", values, Client(agent), wall_clock=clock, monotonic_clock=clock), agent
+    driver = Snmp("rack.pdu", values, Client(agent), names=NAMES, wall_clock=clock, monotonic_clock=clock)
+    return driver, agent
 
 
 def opened(probes, cells, clock=None, **options):
@@ -550,4 +553,4 @@ def test_drivers_of_a_process_share_one_client():
     shared = Snmp.open_shared()
     Snmp.close_shared(shared)
     with pytest.raises(DeviceError, match="closed"):
-        Snmp("pdu", {**DEFAULTS, "probes": ["a"]}, shared).open()
+        Snmp("pdu", {**DEFAULTS, "probes": ["a"]}, shared, names=NAMES).open()
