@@ -34,7 +34,7 @@ RESETS = ("reset", "power-loss")
 WRAPS = {"snmp": ("16 bit", "24 bit", "32 bit", "99999.9 kWh")}
 SETTLED = 4.0  # seconds after which every register has been read, but for the intervals of the slow
 OPTIONS = {
-    "snmp": f"timeout = {TIMEOUT}, retries = 1, slow_interval = 2",
+    "snmp": f"timeout = {TIMEOUT}, retries = 2, slow_interval = 2",
     "modbus": f"timeout = {TIMEOUT}",
     "http": f"timeout = {2 * TIMEOUT}",
     "ipmi": "timeout = 1",
