@@ -29,7 +29,7 @@ def test_half_of_a_large_farm_misbehaves_for_long(tmp_path, workers):
     kinds = sorted({episode.kind for episode in result.episodes})
     print(f"\n{len(result.wattmeters(''))} wattmeters, {len(result.episodes)} faults of {len(kinds)} kinds")
     print(f"back after a fault of fewer than 5 polls: {words(delays['short'])}; of more: {words(delays['long'])}")
-    print(f"threads, descriptors, KiB before and after: {result.resources}")
+    print(f"threads, descriptors, KiB before, each minute, after: {result.resources}")
     healthy_wattmeters_miss_no_poll(result)
     numbers_have_no_hole(result)
     energy_is_true(result)

@@ -32,6 +32,7 @@ BMC_INTERVAL = 5.0  # seconds; ipmi and redfish
 FAULTS = ("silent", "slow", "refused", "cut", "garbage", "frozen", "step-back", "reboot")
 RESETS = ("reset", "power-loss")
 WRAPS = {"snmp": ("16 bit", "24 bit", "32 bit", "99999.9 kWh")}
+MINUTE = 60.0  # seconds
 SETTLED = 4.0  # seconds after which every register has been read, but for the intervals of the slow
 OPTIONS = {
     "snmp": f"timeout = {TIMEOUT}, retries = 2, slow_interval = 2",
@@ -156,7 +157,7 @@ class Result:
     interval: float
     started: float
     ended: float
-    resources: list[tuple[int, int, int]]  # threads, descriptors, KiB of kwapi-drivers; before, and after
+    resources: list[tuple[int, int, int]]  # threads, descriptors, KiB of kwapi-drivers: before, each minute, after
 
     def wattmeters(self, character: str) -> list[str]:
         """Return the good ones or the bad ones."""
@@ -211,9 +212,8 @@ def _run(
         heard.missed_before = heard.health.missed if heard.health else 0
     farm.do("run")
     started = time.monotonic()
-    episodes = misbehave(
-        farm, [name for name in names if name.startswith("bad")], seconds, longest, chance, site, meanwhile
-    )
+    bad = [name for name in names if name.startswith("bad")]
+    episodes = misbehave(farm, bad, seconds, longest, chance, site, resources, meanwhile)
     farm.do("heal")
     await_all(watch, names)
     farm.do("pause")
@@ -245,14 +245,14 @@ def misbehave(
     longest: float,
     chance: random.Random,
     site: Site,
+    resources: list[tuple[int, int, int]],
     meanwhile: Callable[[Site], None],
 ) -> list[Episode]:
     """Let each of these wattmeters have one fault after the other, with rests between; return all of them."""
-    end, episodes = time.monotonic() + seconds, []
+    end, look_at, episodes = time.monotonic() + seconds, time.monotonic() + MINUTE, []
     due = {name: time.monotonic() + chance.uniform(0, longest) for name in names}
-    while time.monotonic() < end:
+    while (now := time.monotonic()) < end:
         for name in names:
-            now = time.monotonic()
             if due[name] > now:
                 continue
             kind = chance.choice(FAULTS + RESETS)
@@ -261,6 +261,9 @@ def misbehave(
             farm.do("fault", wattmeter=name, kind=kind, **{"for": lasts}, **more)
             episodes.append(Episode(name, kind, now, time.monotonic() + lasts))
             due[name] = now + lasts + chance.uniform(3, longest)
+        if now >= look_at:
+            resources.append(usage(site))
+            look_at += MINUTE
         meanwhile(site)
         time.sleep(0.05)
     return episodes
