@@ -79,6 +79,7 @@ class EnergyRegister:
     register_period: float = 0.0  # seconds between its last two readings
     register_step: float = COARSEST_STEP  # its smallest rise so far, kWh
     register_left: float = 0.0  # where it was before a reset: a rise back to there shows a wrong reading, no energy
+    left_a_little: bool = False  # it was a step back that lasted
     stepped_back: bool = False
 
     @property
@@ -139,8 +140,7 @@ class EnergyRegister:
     ) -> RegisterEvent | None:
         rise = kwh - before
         if rise >= 0:
-            returned = before < self.register_left * (1 - STEP_BACK) <= kwh and rise > self._likely(seconds)
-            if returned or rise > self._most(seconds):
+            if self._has_returned(before, kwh, seconds) or rise > self._most(seconds):
                 return self._start_over("jump", at, seconds, before, kwh)
             self._count_difference(at, seconds, kwh, rise)
             return None
@@ -151,8 +151,17 @@ class EnergyRegister:
             event = None if self.stepped_back else RegisterEvent("step back", before, kwh)
             self.stepped_back = True
             return event
-        self.register_left = max(before, self.register_left)
+        if before > self.register_left:
+            self.register_left, self.left_a_little = before, -rise <= before * STEP_BACK
         return self._start_over("reset", at, seconds, before, kwh)
+
+    def _has_returned(self, before: float, kwh: float, seconds: float) -> bool:
+        """Return whether a rise is no energy, but the way back to about where the register was before a reset.
+
+        After a small step back that was taken for a reset, since it lasted, that is just there.
+        """
+        left = self.register_left * (1 if self.left_a_little else 1 - STEP_BACK)
+        return before < left <= kwh and kwh - before > self._likely(seconds)
 
     def _likely(self, seconds: float) -> float:
         """Return the energy of twice the highest power seen, kWh; where no watts are known, of a tenth of MAX_WATTS."""

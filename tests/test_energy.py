@@ -219,6 +219,19 @@ def test_without_gaps_the_sum_is_the_sum_of_watts_times_time(rows):
     assert energy.total.measured == pytest.approx(times[-1])
 
 
+@given(st.integers(2, 60), st.integers(1, 120), st.floats(50, 300), st.floats(0.05, 90_000))
+def test_a_register_that_steps_back_and_returns_invents_nothing_however_long_it_took(begin, lasts, watts, start):
+    """The register counts Wh and is read every 2 s; it shows a two-thousandth too little for a while."""
+    energy, true, back = EnergyRegister(), 0.0, 0.0
+    for seconds in range(begin + lasts + 30):
+        true += watts / KWH if seconds else 0.0
+        shown = math.floor((start + true) * 1000) / 1000
+        back = shown / 2000 if seconds == begin else back
+        shown -= back if begin <= seconds < begin + lasts else 0.0
+        energy.add(at(seconds), watts, shown if seconds % 2 == 0 else None)
+    assert true - 0.005 <= energy.kwh <= true + 0.003
+
+
 def test_a_register_that_was_silent_for_long_while_the_watts_were_known_cannot_leap():
     energy = EnergyRegister()
     energy.add(at(0), 100.0, 0.0)
