@@ -26,7 +26,7 @@ PROFILES = """
 |---|---|---|---|
 """
 FOLDERS = {"snmp": "snmp", "modbus": "modbus", "http_json": "http", "mqtt": "mqtt"}
-QUANTITIES = ("w", "va", "v", "a", "pf", "hz", "kwh", "kwh_export", "export_kwh")
+QUANTITIES = ("w", "va", "v", "a", "pf", "hz", "kwh", "export_kwh")
 CHECKED = {"recording": "recording", "MIB": "MIB alone"}
 
 

@@ -47,7 +47,7 @@ class Modbus(Driver):
             "registers",
             default=[],
             help="generic: QUANTITY ADDRESS TYPE UNIT of each, such as w 0x28 int32 0.1 W, kwh 52 uint32 Wh. There are "
-            "the quantities w, va, v, a, pf, hz, kwh and kwh_export. Addresses count from 0: the 30013 of a manual is "
+            "the quantities w, va, v, a, pf, hz, kwh and export_kwh. Addresses count from 0: the 30013 of a manual is "
             "12. A quantity that was there already begins what the next name measures.",
         ),
         cfg.StrOpt("table", default="holding", choices=profiles.TABLES, help="generic: function 4 or function 3."),

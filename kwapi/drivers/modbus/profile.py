@@ -6,7 +6,7 @@
     type, words                   of every value: int16 ... float64; which of its registers comes first: high-first ...
     max_count                     registers that one request may ask for, 125 unless said otherwise
     [name.device]                 the whole meter; then L1, L2, L3, its phases. Names of a section follow this order
-    w = {at = 0x0C, unit = "W"}   w, va, v, a, pf, hz, kwh, kwh_export; may have a type of its own
+    w = {at = 0x0C, unit = "W"}   w, va, v, a, pf, hz, kwh, export_kwh; may have a type of its own
 
 Addresses count from 0 as they travel: the 30013 or the 40013 of a manual is 12.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kwapi.drivers.modbus.registers import EXPORTED, MAX_COUNT, QUANTITIES, TYPES, WORD_ORDERS, Place, Register
+from kwapi.drivers.modbus.registers import EXPORT_KWH, MAX_COUNT, QUANTITIES, TYPES, WORD_ORDERS, Place, Register
 from kwapi.drivers.profiles import key_mistakes, read_profiles
 from kwapi.drivers.units import parse_unit
 
@@ -67,7 +67,7 @@ def generic(lines: Sequence[str], *, table: str, words: str, level: str) -> Prof
         table=table,
         max_count=MAX_COUNT,
         places=tuple(
-            Place(str(number), level, tuple(place.values()), two_way=EXPORTED in place)
+            Place(str(number), level, tuple(place.values()), two_way=EXPORT_KWH in place)
             for number, place in enumerate(places, 1)
         ),
     )
@@ -100,7 +100,7 @@ def load(directory: str | Path = "") -> dict[str, Profile]:
 
 
 def _profile(name: str, entry: Mapping[str, Any]) -> Profile:
-    two_way = any(EXPORTED in entry[place] for place in PLACES if place in entry)
+    two_way = any(EXPORT_KWH in entry[place] for place in PLACES if place in entry)
     return Profile(
         name=name,
         title=entry["title"],
@@ -129,7 +129,7 @@ def _registers(entry: Mapping[str, Any], place: Mapping[str, Any]) -> tuple[Regi
 
 
 def _unit_of(quantity: str) -> str:
-    return "kwh" if quantity == EXPORTED else quantity
+    return "kwh" if quantity == EXPORT_KWH else quantity
 
 
 def _profile_mistakes(name: str, entry: object) -> Iterator[str]:

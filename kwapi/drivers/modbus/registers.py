@@ -25,8 +25,8 @@ TYPES = {  # format of struct
     "float32": "f",
     "float64": "d",
 }
-EXPORTED = "kwh_export"
-QUANTITIES = (*ATTRIBUTES, EXPORTED)
+EXPORT_KWH = "export_kwh"
+QUANTITIES = (*ATTRIBUTES, EXPORT_KWH)
 UNSIGNED = ("a", "pf")  # where a sign tells the direction only, which watts tell already
 MAX_COUNT = 125
 MAX_GAP = 50  # registers read for nothing, 2 ms each at 9600 baud, cost about as much as one more request
@@ -140,7 +140,7 @@ def decode(words: Sequence[int], kind: str, order: str) -> int | float | None:
 def measure(probe: str, place: Place, words: Mapping[int, int]) -> list[Measurement]:
     """Return what these registers say of a place: what flows in, and apart what flows back; [] for nothing."""
     values = {register.quantity: register.value(words) for register in place.registers}
-    exported_kwh, watts = values.pop(EXPORTED, None), values.pop("w", None)
+    exported_kwh, watts = values.pop(EXPORT_KWH, None), values.pop("w", None)
     rest = {ATTRIBUTES[quantity]: value for quantity, value in values.items()}
     measurements = []
     if watts is not None or any(value is not None for value in rest.values()):

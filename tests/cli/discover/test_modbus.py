@@ -24,7 +24,7 @@ def meter(values, unit=1, **behaviour):
 
 def meter_of(profile, **behaviour):
     """Return a meter of a model, each phase with 230 V and 1 A, which knows no registers but those of its profile."""
-    one = {"w": 200.0, "va": 230.0, "v": 230.0, "a": 1.0, "pf": 0.87, "hz": 50.0, "kwh": 1234.0, "kwh_export": 7.0}
+    one = {"w": 200.0, "va": 230.0, "v": 230.0, "a": 1.0, "pf": 0.87, "hz": 50.0, "kwh": 1234.0, "export_kwh": 7.0}
     registers = {}
     for place in profile.places:
         phases = len(profile.places) - 1 if place.name == "device" and len(profile.places) > 1 else 1

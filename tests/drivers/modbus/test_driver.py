@@ -156,7 +156,7 @@ def test_a_register_that_a_model_lacks_is_left_out_and_logged_once(caplog):
         driver.open()
         assert driver.read() == [VALUES, Measurement("a@export", watts=0.0)]
     (record,) = caplog.records
-    assert record.getMessage().startswith("rack.meter goes without kwh_export: ")
+    assert record.getMessage().startswith("rack.meter goes without export_kwh: ")
 
 
 def test_a_meter_without_the_register_of_power_is_an_error():

@@ -27,7 +27,7 @@ NAMES = {
     "pf": "Cosphi",
     "hz": "Frequency",
     "kwh": "Import",
-    "kwh_export": "Export",
+    "export_kwh": "Export",
 }
 PARTIAL = ("em24", "device", "kwh")  # the map has the partial register, which users reset
 
@@ -95,7 +95,7 @@ def test_registers_of_the_configuration_become_a_profile():
         "pf 50 int16 0.001",
         "kwh 52 uint32 Wh",
         "w 0x2A int32 0.1 W",
-        "kwh_export 60 uint64 kWh",
+        "export_kwh 60 uint64 kWh",
     ]
     profile = generic(lines, table="input", words=LOW_FIRST, level="outlet")
     assert [(place.name, place.level, place.two_way) for place in profile.places] == [
@@ -114,7 +114,7 @@ def test_registers_of_the_configuration_become_a_profile():
     [
         ("w 40", "'w 40' is not QUANTITY ADDRESS TYPE UNIT"),
         ("", "is not QUANTITY ADDRESS TYPE UNIT"),
-        ("watts 40 int32 W", "'watts' is none of w, va, v, a, pf, hz, kwh, kwh_export"),
+        ("watts 40 int32 W", "'watts' is none of w, va, v, a, pf, hz, kwh, export_kwh"),
         ("w forty int32 W", "'forty' is no address"),
         ("w 65536 int16 W", "65536 is no address from 0 to 65535"),
         ("w 65535 int32 W", "reaches beyond address 65535"),

@@ -83,7 +83,7 @@ def test_a_value_that_cannot_be_is_none(quantity, raw, unit, value):
 
 
 def test_what_flows_in_and_what_flows_back_are_apart_and_never_negative():
-    registers = (register("w", 0), register("kwh", 2), register("kwh_export", 4))
+    registers = (register("w", 0), register("kwh", 2), register("export_kwh", 4))
     place = Place("device", "device", registers, two_way=True)
 
     def measured(watts, kwh, exported):
