@@ -25,7 +25,8 @@ LAYERS = (  # each line may import from the lines above it
     ),
     ("kwapi.drivers.serial_line",),
     ("kwapi.drivers.modbus.clients",),
-    ("kwapi.drivers.snmp.client", "kwapi.drivers.snmp.usm"),
+    ("kwapi.drivers.snmp.client", "kwapi.drivers.snmp.ber"),
+    ("kwapi.drivers.snmp.usm", "kwapi.drivers.snmp.gufo_v2c"),
     ("kwapi.drivers.snmp.gufo_v3",),
     ("kwapi.drivers.snmp.pysnmp", "kwapi.drivers.snmp.gufo", "kwapi.drivers.snmp.profile"),
     (

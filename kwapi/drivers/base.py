@@ -27,7 +27,7 @@ class Driver:
 
     options: ClassVar[Sequence[cfg.Opt]] = ()
     paced: ClassVar[bool] = False  # True: read() itself waits for the device's next push
-    opens_a_second: ClassVar[float] = 20.0  # at most, of all wattmeters together; an SNMP PDU takes 40 ms of CPU
+    opens_a_second: ClassVar[float] = 20.0  # at most, of all wattmeters of the driver together
 
     wattmeter: str
     interval: float

@@ -18,8 +18,9 @@ import os
 import socket
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any, TypeVar
 
 from gufo.snmp import (
     Aes128Key,
@@ -38,6 +39,7 @@ from gufo.snmp import (
     SnmpVersion,
     User,
 )
+from gufo.snmp._fast import GetIter
 from gufo.snmp.sync import SnmpSession
 from gufo.snmp.typing import ValueType
 
@@ -45,6 +47,8 @@ from kwapi.drivers.snmp.client import Target, locate
 from kwapi.drivers.snmp.usm import DISCOVERY, SIGNED, is_signed, open_envelope, to_engine_id
 
 LARGEST = 65535
+Cells = list[tuple[str, ValueType] | None]
+T = TypeVar("T")
 AUTH_KEYS = {
     "MD5": Md5Key,
     "SHA": Sha1Key,
@@ -81,11 +85,21 @@ class VerifiedSession:
 
     def get_many(self, cells: Sequence[str]) -> dict[str, ValueType]:
         """Return what there is of these cells; raises as gufo-snmp does."""
+        return self._ask(lambda sock: sock.send_get_many(list(cells)), lambda sock: sock.recv_get_many())
+
+    def get_bulk(self, walk: GetIter) -> Cells:
+        """Return the next cells of a column, None after its last one; nothing if the agent says an error."""
+        try:
+            return self._ask(lambda sock: sock.send_get_bulk(walk), lambda sock: sock.recv_get_bulk(walk))
+        except StopAsyncIteration:
+            return []
+
+    def _ask(self, send: Callable[[Any], None], receive: Callable[[Any], T]) -> T:
         session = self._session = self._session or self._start()
         try:
-            return self._get_many(session, cells)
+            return self._ask_once(session, send, receive)
         except SnmpAuthError:  # a signed Report: now the clock is right
-            return self._get_many(session, cells)
+            return self._ask_once(session, send, receive)
 
     def _start(self) -> SnmpSession:
         self._agent.settimeout(self._target.timeout)
@@ -110,11 +124,11 @@ class VerifiedSession:
             self._requests.connect(peer.getsockname())
         return session
 
-    def _get_many(self, session: SnmpSession, cells: Sequence[str]) -> dict[str, ValueType]:
-        session._sock.send_get_many(list(cells))
+    def _ask_once(self, session: SnmpSession, send: Callable[[Any], None], receive: Callable[[Any], T]) -> T:
+        send(session._sock)
         self._requests.send(self._exchange(self._requests.recv(LARGEST)))
         try:
-            return session._sock.recv_get_many()
+            return receive(session._sock)
         except BlockingIOError:
             raise SnmpDecodeError("not the answer to what was asked") from None
 

@@ -16,6 +16,8 @@ of an engine id); RFC 7860, 4 (SHA-2).
 import hmac
 from dataclasses import dataclass
 
+from kwapi.drivers.snmp.ber import INTEGER, OCTETS, SEQUENCE, Place, elements, integer
+
 SIGNED = 1  # in the flags
 DISCOVERY = bytes.fromhex(  # version 3; header; nobody at engine ""; a GET of nothing
     "3038020103"
@@ -24,9 +26,6 @@ DISCOVERY = bytes.fromhex(  # version 3; header; nobody at engine ""; a GET of n
     "301104000400a00b0201010201000201003000"
 )
 VERSION, USM = 3, 3
-INTEGER, OCTETS, SEQUENCE = 0x02, 0x04, 0x30
-LONG = 0x80  # in a length: how many bytes of it follow
-Place = tuple[int, int]  # of an element's content: from, to
 SIGNATURES = {  # hash function, bytes of the signature
     "MD5": ("md5", 12),
     "SHA": ("sha1", 12),
@@ -49,15 +48,15 @@ class Envelope:
 
 def open_envelope(datagram: bytes) -> Envelope:
     """Return what stands around the content of a message; raise ValueError if that is malformed."""
-    ((start, end),) = _elements(datagram, (0, len(datagram)), SEQUENCE)
-    version, header, security = _elements(datagram, (start, end), INTEGER, SEQUENCE, OCTETS)
-    message_id, _, flags, model = _elements(datagram, header, INTEGER, INTEGER, OCTETS, INTEGER)
-    (parameters,) = _elements(datagram, security, SEQUENCE)
-    engine_id, _, _, _, signature, _ = _elements(datagram, parameters, OCTETS, INTEGER, INTEGER, OCTETS, OCTETS, OCTETS)
-    if (_integer(datagram, version), _integer(datagram, model)) != (VERSION, USM) or flags[1] - flags[0] != 1:
+    ((start, end),) = elements(datagram, (0, len(datagram)), SEQUENCE)
+    version, header, security = elements(datagram, (start, end), INTEGER, SEQUENCE, OCTETS)
+    message_id, _, flags, model = elements(datagram, header, INTEGER, INTEGER, OCTETS, INTEGER)
+    (parameters,) = elements(datagram, security, SEQUENCE)
+    engine_id, _, _, _, signature, _ = elements(datagram, parameters, OCTETS, INTEGER, INTEGER, OCTETS, OCTETS, OCTETS)
+    if (integer(datagram, version), integer(datagram, model)) != (VERSION, USM) or flags[1] - flags[0] != 1:
         raise ValueError("the SNMPv3 message is malformed")
     return Envelope(
-        message_id=_integer(datagram, message_id),
+        message_id=integer(datagram, message_id),
         flags=datagram[flags[0]],
         engine_id=datagram[slice(*engine_id)],
         signature=signature,
@@ -78,27 +77,3 @@ def to_engine_id(datagram: bytes) -> bytes:
     if not 5 <= len(engine_id) <= 32:  # RFC 3411, SnmpEngineID
         raise ValueError(f"the engine id is {len(engine_id)} bytes long")
     return engine_id
-
-
-def _elements(datagram: bytes, place: Place, *tags: int) -> list[Place]:
-    """Return where the contents of the elements with these tags lie, the first of which starts where the place does."""
-    start, end = place
-    places = []
-    for tag in tags:
-        if start + 2 > end or datagram[start] != tag:
-            raise ValueError("the SNMPv3 message is malformed")
-        length = datagram[start + 1]
-        start += 2
-        if length & LONG:
-            size = length & ~LONG
-            length = int.from_bytes(datagram[start : start + size], "big")
-            start += size
-        if start + length > end:
-            raise ValueError("the SNMPv3 message is malformed")
-        places.append((start, start + length))
-        start += length
-    return places
-
-
-def _integer(datagram: bytes, place: Place) -> int:
-    return int.from_bytes(datagram[slice(*place)], "big", signed=True)
