@@ -5,6 +5,7 @@ a while does not shift the others. Columns that change slowly are read less ofte
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
@@ -15,6 +16,7 @@ from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
 from kwapi.drivers.profiles import PROFILE_DIR
+from kwapi.drivers.repetition import Repetition
 from kwapi.drivers.snmp import profile as profiles
 from kwapi.drivers.snmp.client import AUTH_PROTOCOLS, PRIV_PROTOCOLS, Agent, Client, Index, Target, Value
 from kwapi.drivers.snmp.profile import OID, Profile
@@ -30,6 +32,7 @@ from kwapi.drivers.snmp.rows import (
     list_rows,
     measure,
     parse_probe,
+    taken_at,
     two_way_kinds,
 )
 from kwapi.drivers.units import UNITS, parse_unit
@@ -152,9 +155,10 @@ class Snmp(Driver):
         """Find out what the device is and which of its rows the names mean."""
         self.address = self.names.addresses(self.host)[0]
         self._agent = self.shared.agent(self._target())
-        rows = self._find_rows()
+        profile, rows = self._find_rows()
+        first = next((table.first for table in profile.tables if table.kind == self._ordered_kind), None)
         try:
-            chosen = choose_rows(self.probes, list(rows), self._ordered_kind)
+            chosen = choose_rows(self.probes, list(rows), self._ordered_kind, first)
         except LookupError as error:
             raise DeviceError(f"{error}; {self.host} has {list_rows(list(rows))}") from error
         ids = add_exports([(probe, kind) for probe, (kind, _) in chosen], two_way_kinds(rows))
@@ -163,6 +167,7 @@ class Snmp(Driver):
         self._slow.append(SYS_UP_TIME)
         self._slow_at = self.monotonic_clock()
         self._up_time = 0
+        self._repetitions: defaultdict[str, Repetition] = defaultdict(Repetition)  # by probe
         self._others_fail = False
         self._unanswered: set[str] = set()  # columns that failed when they were last read
 
@@ -177,10 +182,16 @@ class Snmp(Driver):
         columns = {**columns, **self._read_others(self._slow if is_slow else [], columns)}
         if self._has_restarted(columns):
             raise DeviceError(f"{self.host} has restarted, and may have numbered its rows anew")
-        measurements = [each for ids, kind, cells in self._bound for each in measure(ids, kind, cells, columns)]
-        if self._bound and not measurements:
+        rows = [(measure(ids, kind, cells, columns), taken_at(cells, columns)) for ids, kind, cells in self._bound]
+        if self._bound and not any(measurements for measurements, _ in rows):
             raise DeviceError(f"{self.host} answers, but without a usable value for any probe")
-        return measurements
+        return [each for measurements, taken in rows if self._is_new(measurements, taken) for each in measurements]
+
+    def _is_new(self, measurements: Sequence[Measurement], taken: Value | None) -> bool:
+        """Return whether these, of one row, were not there before."""
+        if taken is None or not measurements:
+            return True
+        return not self._repetitions[measurements[0].probe].is_repeated(taken, measurements[0].watts)
 
     def _read_others(self, slow: Sequence[str], power: Columns) -> Columns:
         """Return the columns that are read after power; none if they fail, for power that was read is published.
@@ -231,12 +242,12 @@ class Snmp(Driver):
     def _target(self) -> Target:
         return Target(**{field.name: getattr(self, field.name) for field in fields(Target)})
 
-    def _find_rows(self) -> dict[Row, tuple[Cell, ...]]:
+    def _find_rows(self) -> tuple[Profile, dict[Row, tuple[Cell, ...]]]:
         if self.profile == GENERIC:
             generic = self._generic()
-            return find_rows(generic, self._agent.columns(generic.oids()))
+            return generic, find_rows(generic, self._agent.columns(generic.oids()))
         try:
-            return find_device(self._agent, self._known, self.profile)[1]
+            return find_device(self._agent, self._known, self.profile)
         except LookupError as error:
             raise DeviceError(f"{self.host} has {error}; set profile in its section") from error
 

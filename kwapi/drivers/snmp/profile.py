@@ -34,6 +34,9 @@ A table also takes:
     names       column of the names of all values
     labels      column of the names that its owner gave the rows, which "kwapi discover" takes over
     available   column that tells whether the value is valid now: {oid = "5.2.3.1.2", is = [1]}
+    first       number of the first row, by the last part of its index, so that one that is missing before is noticed
+    taken       column of the time, by the device's clock, at which it took the values of a row: a row whose time is the
+                same as before is not measured again
     only        column that tells which rows are of this kind, by "is" or by "not"; a missing cell counts as 0
 """
 
@@ -82,6 +85,8 @@ TABLE_KEYS: dict[str, type] = {
     "factors": str,
     "names": str,
     "labels": str,
+    "first": int,
+    "taken": str,
     "available": dict,
     "only": dict,
 }
@@ -175,6 +180,8 @@ class Table:
     factors: str | None = None
     names: str | None = None
     labels: str | None = None
+    first: int | None = None
+    taken: str | None = None
     available: Condition | None = None
     only: Condition | None = None
 
@@ -273,9 +280,14 @@ def _table(base: str, kind: str, entry: Mapping[str, Any]) -> Table:
     helpers: dict[str, Any] = {
         key: _condition(base, line) if isinstance(line, dict) else f"{base}.{line}"
         for key, line in entry.items()
-        if key in TABLE_KEYS
+        if key in TABLE_KEYS and key != "first"
     }
-    return Table(kind, tuple(_column(base, key, line) for key, line in entry.items() if key in QUANTITIES), **helpers)
+    return Table(
+        kind,
+        tuple(_column(base, key, line) for key, line in entry.items() if key in QUANTITIES),
+        first=entry.get("first"),
+        **helpers,
+    )
 
 
 def _condition(base: str, line: Mapping[str, Any]) -> Condition:
@@ -352,7 +364,7 @@ def _column_mistakes(where: str, quantity: str, line: Mapping[str, Any], table: 
 
 
 def _content_problem(key: str, value: Any) -> str | None:
-    if key in ("oid", "base", "known_by", "digits", "factors", "names", "labels") and not OID.fullmatch(value):
+    if key in ("oid", "base", "known_by", "digits", "factors", "names", "labels", "taken") and not OID.fullmatch(value):
         return "is no OID"
     if key == "sys_object_ids" and not all(isinstance(oid, str) and OID.fullmatch(oid) for oid in value):
         return "are not all OIDs"

@@ -27,7 +27,8 @@ class Cell:
     """One value of a row, and what is needed to read it.
 
     ``scale`` is what one count is worth on this device; ``factors`` are two other cells, if the device has no column
-    for the quantity and the value is worked out of theirs; ``idle`` is the cell that is 0 too when a 0 is true.
+    for the quantity and the value is worked out of theirs; ``idle`` is the cell that is 0 too when a 0 is true,
+    ``taken`` the column of when the device took the row's values.
     """
 
     column: Column
@@ -36,13 +37,14 @@ class Cell:
     available: Condition | None = None
     factors: "tuple[Cell, ...]" = ()
     idle: "Cell | None" = None
+    taken: str | None = None
 
     def oids(self) -> tuple[str, ...]:
         """Return the columns it is read from."""
         if self.factors:
             return tuple(oid for factor in self.factors for oid in factor.oids())
-        others = self.idle.oids() if self.idle else ()
-        return (self.column.oid, self.available.oid, *others) if self.available else (self.column.oid, *others)
+        others = (self.available.oid if self.available else None, self.taken)
+        return (self.column.oid, *filter(None, others), *(self.idle.oids() if self.idle else ()))
 
     def value(self, columns: Columns) -> float | None:
         """Return the value in the unit of its quantity, None if there is none this time."""
@@ -107,7 +109,7 @@ def _cells(table: Table, named: Mapping[Column, Mapping[Index, Index]], columns:
         if index is None or row[: len(column.place)] != column.place:
             continue
         if scale := _scale(table, column, columns, index):
-            cells[column.quantity] = Cell(column, index, scale, available)
+            cells[column.quantity] = Cell(column, index, scale, available, taken=table.taken)
     for cell in cells.values():
         if cell.column.idle in cells:
             cell = replace(cell, idle=cells[cell.column.idle])
@@ -139,12 +141,17 @@ def has_power(rows: Mapping[Row, Sequence[Cell]], columns: Columns) -> bool:
     return any(cell.value(columns) is not None for cell in power)
 
 
-def choose_rows(names: Sequence[str], rows: Sequence[Row], ordered_kind: str) -> list[tuple[str, Row]]:
-    """Return id and row for each name but the empty ones; raise LookupError for a name without a row of its own."""
+def choose_rows(
+    names: Sequence[str], rows: Sequence[Row], ordered_kind: str, first: int | None = None
+) -> list[tuple[str, Row]]:
+    """Return id and row for each name but the empty ones; raise LookupError for a name without a row of its own.
+
+    ``first`` is the number of the first row of the ordered kind, if that is known.
+    """
     if names and not rows:
         raise LookupError("no power here: the device has none of the columns in which its profile looks")
     chosen: dict[Row, str] = {}
-    in_order = _in_order(rows, ordered_kind)
+    in_order = _in_order(rows, ordered_kind, first)
     for name in names:
         probe, kind, end = parse_probe(name)
         row = next(in_order, None) if kind is None else _match(name, rows, kind, end)
@@ -157,8 +164,8 @@ def choose_rows(names: Sequence[str], rows: Sequence[Row], ordered_kind: str) ->
     return [(probe, row) for row, probe in chosen.items()]
 
 
-def _in_order(rows: Sequence[Row], kind: str) -> Iterator[Row]:
-    """Yield the rows of a kind one by one; raise LookupError at a hole in their numbers.
+def _in_order(rows: Sequence[Row], kind: str, first: int | None) -> Iterator[Row]:
+    """Yield the rows of a kind one by one; raise LookupError at a hole in their numbers, or before them.
 
     A device that has just booted may not have all its rows yet, and names must not slip to the next ones.
     """
@@ -167,8 +174,11 @@ def _in_order(rows: Sequence[Row], kind: str) -> Iterator[Row]:
         if row[0] != kind:
             continue
         index = row[1]
-        if before[:-1] == index[:-1] and before and index[-1] != before[-1] + 1:
-            raise LookupError(f"{kind}s are missing between {to_text(before)} and {to_text(index)}")
+        if before and before[:-1] == index[:-1]:
+            if index[-1] != before[-1] + 1:
+                raise LookupError(f"{kind}s are missing between {to_text(before)} and {to_text(index)}")
+        elif first is not None and index[-1] > first:
+            raise LookupError(f"{kind}s are missing before {to_text(index)}")
         before = index
         yield row
 
@@ -210,6 +220,11 @@ def add_exports(probes: Sequence[tuple[str, str]], two_way: Container[str]) -> l
         else (probe,)
         for probe, kind in probes
     ]
+
+
+def taken_at(cells: Sequence[Cell], columns: Columns) -> Value | None:
+    """Return when the device took the values of a row by its own clock, None if it does not say."""
+    return columns.get(cells[0].taken, {}).get(cells[0].index) if cells and cells[0].taken else None
 
 
 def measure(ids: Sequence[str], kind: str, cells: Sequence[Cell], columns: Columns) -> list[Measurement]:

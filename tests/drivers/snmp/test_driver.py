@@ -107,6 +107,20 @@ def test_names_do_not_slip_past_an_outlet_that_is_missing():
     assert watts(driver.read()) == {"a": 10, "b": 11, "d": 12}
 
 
+def test_names_do_not_slip_past_a_first_outlet_that_is_missing():
+    with pytest.raises(DeviceError, match=r"outlets are missing before 0\.2; pdu has"):
+        opened(["a", "b"], eaton(("0.2", "0.3")))
+    with pytest.raises(DeviceError, match=r"outlets are missing before 1\.3"):  # of the second strip
+        opened(["a", "b", "c"], eaton(("0.1", "0.2", "1.3")))
+    driver, _ = opened(["b@outlet.2"], eaton(("0.2", "0.3")))
+    assert watts(driver.read()) == {"b": 10}
+
+
+def test_where_numbers_begin_elsewhere_the_first_outlet_is_the_first_there_is():
+    driver, _ = opened(["a"], rnx())
+    assert watts(driver.read()) == {"a": 60, "a@export": 0}
+
+
 def test_generic_does_not_go_on_without_one_of_its_oids():
     with pytest.raises(DeviceError, match=r"has nothing at 1\.3\.5\.0"):
         opened(["a", "b"], {"1.3.4.0": 50}, profile="generic", oid=["1.3.5.0", "1.3.4.0"])
@@ -451,6 +465,30 @@ def rnx():
     for place, name in enumerate((3, 7, 4)):
         cells |= column(f"{METERS}.{name}", {meter: values[place] for meter, values in meters.items()})
     return cells
+
+
+def e3meter(taken, *powers):
+    meters = "1.3.6.1.4.1.21695.1.10.4.1"
+    cells = {SYS_OBJECT_ID: "1.3.6.1.4.1.21695.1401"}
+    for number, power in enumerate(powers):
+        row = {13: taken, 15: 1, 18: power, 32: 5000}
+        cells |= {f"{meters}.{key}.9463.{number}": value for key, value in row.items()}
+    return cells
+
+
+def test_an_average_that_the_device_repeats_with_its_own_time_is_measured_once():
+    clock = Clock()
+    driver, agent = opened(["a@phase.9463.0", "b@phase.9463.1"], e3meter(1583229000, 100, 50), clock)
+    everything = {"a": 100, "a@export": 0, "b": 50, "b@export": 0}
+    assert watts(driver.read()) == everything
+    clock.now += 150
+    assert driver.read() == []
+    agent.cells = e3meter(1583229300, 100, 50)
+    again = driver.read()
+    assert watts(again) == everything, "the same watts of the next five minutes"
+    assert {each.probe: each.kwh for each in again if each.kwh} == {"a": 5.0, "b": 5.0}
+    agent.cells |= {cell: 1583229600 for cell in agent.cells if cell.endswith("13.9463.1")}
+    assert watts(driver.read()) == {"b": 50, "b@export": 0}
 
 
 def test_a_profile_tells_which_rows_have_power_that_flows_back():
