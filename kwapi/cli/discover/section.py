@@ -1,9 +1,10 @@
 """Writes the section of drivers.conf for a device that was found, all else in comments."""
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from kwapi.cli.discover.found import Found, Row, label_of, one_line, to_text
@@ -12,8 +13,8 @@ from kwapi.drivers.snmp.profile import KINDS
 from kwapi.drivers.units import ATTRIBUTES
 from kwapi.measurement import NAME_BYTES, name_problem
 
-FACTORY_LABEL = re.compile(  # Outlet A1, OUTLET10, channel1, TowerA_InfeedA_Outlet1: the same on every PDU of a make
-    r"(tower[a-z]_|master_)?(infeed[a-z]_)?(outlet|channel|socket)[ _-]*[a-z]*\d+", re.IGNORECASE
+FACTORY_LABEL = re.compile(  # 01, Outlet A1, channel1, TowerA_InfeedA_Outlet1: the same on every PDU of a make
+    r"\d+|(tower[a-z]_|master_)?(infeed[a-z]_)?(outlet|channel|socket)[ _-]*[a-z]*\d+", re.IGNORECASE
 )
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a device could end a line with, and begin one of its own
@@ -65,6 +66,7 @@ def probe_names(wattmeter: str, rows: Sequence[Row], labels: Mapping[Row, str], 
     whole = [row for row in rows if row[0] == "device" or row[0] != "outlet" and len(rows) == 1]
     if len(whole) == 1:
         fallbacks[whole[0]] = wattmeter
+    fallbacks = {row: _free(name, taken) for row, name in fallbacks.items()}
     cleaned = {row: name_of(labels.get(row, "")) for row in rows}
     count = Counter([*cleaned.values(), *fallbacks.values(), *taken])
     return {row: name if name and count[name] == 1 else fallbacks[row] for row, name in cleaned.items()}
@@ -72,6 +74,12 @@ def probe_names(wattmeter: str, rows: Sequence[Row], labels: Mapping[Row, str], 
 
 def _fallback(wattmeter: str, row: Row) -> str:
     return clean("-".join([wattmeter, *filter(None, row)]).replace(".", "-"))
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name, with a number behind it if another device has it, as a label."""
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in taken)
 
 
 def name_of(label: str) -> str:

@@ -24,6 +24,7 @@ def test_a_label_is_cleaned(label, name):
 @pytest.mark.parametrize(
     ("label", "is_kept"),
     [
+        ("01", False),
         ("Outlet A13", False),
         ("OUTLET 1", False),
         ("OUTLET10", False),
@@ -45,6 +46,29 @@ def test_a_label_that_looks_like_the_name_of_another_outlet_is_not_taken():
     names = probe_names("pdu", rows, {rows[0]: "pdu-outlet-2", rows[1]: "b"}, set())
     assert names == {rows[0]: "pdu-outlet-1", rows[1]: "b"}
     assert probe_names("pdu", rows, {rows[1]: "b"}, {"b"})[rows[1]] == "pdu-outlet-2"
+
+
+def test_no_two_devices_have_a_probe_of_the_same_name():
+    rows = [("outlet", "1"), ("outlet", "2")]
+    measured = dict.fromkeys(rows, Measurement("x", watts=1.0))
+    labels = [
+        {rows[0]: "web", rows[1]: "db"},
+        {rows[0]: "web", rows[1]: "pdu4-outlet-2"},
+        {rows[0]: "pdu4-outlet-2-2", rows[1]: "bmc"},
+        {rows[0]: "01", rows[1]: "02"},
+    ]
+    taken = set()
+    devices = [Found("p", "t", rows, measured, each) for each in labels]
+    devices.append(Found("p", "t", [("device", "")], {("device", ""): Measurement("x", watts=1.0)}))
+    names = ["pdu1", "pdu2", "pdu3", "pdu4", "bmc"]
+    texts = [section(name, "h", {}, found, taken) for name, found in zip(names, devices, strict=True)]
+    assert [text[-1] for text in texts] == [
+        "probes = web, db",
+        "probes = pdu2-outlet-1, pdu4-outlet-2",
+        "probes = pdu4-outlet-2-2, bmc",
+        "probes = pdu4-outlet-1, pdu4-outlet-2-3",
+        "probes = bmc-2",
+    ]
 
 
 def test_without_power_at_the_outlets_the_outermost_rows_with_power_are_named():
