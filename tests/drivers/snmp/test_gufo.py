@@ -294,11 +294,11 @@ class Peer:
 def test_silence_ends_after_the_last_try_and_names_the_agent(agent, version):
     with Relay(agent) as relay:
         slow = Slow()
-        asked = ask(slow, relay, version=version, timeout=0.1)
+        asked = ask(slow, relay, version=version, timeout=0.4)
         asked.columns([WATTS])
         relay.answers.clear()
         relay.change = lambda answer: []
-        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{relay.port} did not answer 2 times in 0\.1 s to"):
+        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{relay.port} did not answer 2 times in 0\.4 s to"):
             asked.columns([WATTS])
         assert len(relay.answers) == 2
         assert slow.asked == []
