@@ -41,9 +41,8 @@ class CheckedSession:
 
     def __init__(self, target: Target) -> None:
         self._is_sound = False  # the agent sends answers that are well-formed
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
         self._session = SnmpSession(
-            str(found[0][4][0]),
+            target.address or target.host,
             target.port,
             community=target.community,
             version=VERSIONS[target.version],
