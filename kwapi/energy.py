@@ -79,7 +79,8 @@ class EnergyRegister:
     register_period: float = 0.0  # seconds between its last two readings
     register_step: float = COARSEST_STEP  # its smallest rise so far, kWh
     register_left: float = 0.0  # where it was before a reset: a rise back to there shows a wrong reading, no energy
-    left_a_little: bool = False  # it was a step back that lasted
+    register_leapt: float = 0.0  # where it was before a jump, for the same reason
+    register_lag: float = 0.0  # what a step back that lasted took off it: it may still come back at once
     stepped_back: bool = False
 
     @property
@@ -121,7 +122,7 @@ class EnergyRegister:
         """Take no difference at the next reading: another device reports this probe from now on."""
         self._count_pending()
         self.register = self.register_at = None
-        self.register_left = 0.0
+        self.register_left = self.register_leapt = self.register_lag = 0.0
         self.ahead = Span()
 
     def _integrate(self, at: Instant, watts: float, max_gap: float) -> None:
@@ -149,19 +150,21 @@ class EnergyRegister:
             return RegisterEvent("wrap", before, kwh)
         if -rise <= before * STEP_BACK and not overdue:
             event = None if self.stepped_back else RegisterEvent("step back", before, kwh)
-            self.stepped_back = True
+            self.stepped_back, self.register_lag = True, max(-rise, self.register_lag)
             return event
-        if before > self.register_left:
-            self.register_left, self.left_a_little = before, -rise <= before * STEP_BACK
+        if -rise <= before * STEP_BACK:
+            self.register_lag = max(-rise, self.register_lag)
+        else:
+            self.register_left = max(before, self.register_left)
         return self._start_over("reset", at, seconds, before, kwh)
 
     def _has_returned(self, before: float, kwh: float, seconds: float) -> bool:
-        """Return whether a rise is no energy, but the way back to about where the register was before a reset.
-
-        After a small step back that was taken for a reset, since it lasted, that is just there.
-        """
-        left = self.register_left * (1 if self.left_a_little else 1 - STEP_BACK)
-        return before < left <= kwh and kwh - before > self._likely(seconds)
+        """Return whether a rise is no energy, but the way back from a reset, or from a step back that lasted."""
+        is_where_it_was = any(
+            before < level * (1 - STEP_BACK) <= kwh for level in (self.register_left, self.register_leapt)
+        )
+        makes_up = not self.stepped_back and kwh - before >= 0.9 * self.register_lag > 0
+        return (is_where_it_was or makes_up) and kwh - before > self._likely(seconds)
 
     def _likely(self, seconds: float) -> float:
         """Return the energy of twice the highest power seen, kWh; where no watts are known, of a tenth of MAX_WATTS."""
@@ -187,11 +190,15 @@ class EnergyRegister:
             self.register_period = seconds
         if difference > 0:
             self.register_step = min(difference, self.register_step)
+        if self.stepped_back:
+            self.register_lag = 0.0  # made up for
         self._restart_from(at, kwh)
 
     def _start_over(self, kind: str, at: Instant, seconds: float, before: float, kwh: float) -> RegisterEvent:
         told = self.pending.measured + self.pending.unknown + self.ahead.measured + self.ahead.unknown
         self.total.unknown += max(seconds - told, 0.0)  # time of which neither the watts nor the register tell
+        if kind == "jump":
+            self.register_lag, self.register_leapt = 0.0, before
         self._count_pending()
         self.ahead = Span()
         self._restart_from(at, kwh)
