@@ -15,6 +15,7 @@ from kwapi.drivers.base import Clock
 
 LOG = logging.getLogger(__name__)
 FILE_NAME = "muted.json"  # in state_dir
+END_OF_TIME = 253402300800.0  # Unix seconds of the year 10000, of which there are no words
 
 
 def read_mutes(path: Path) -> dict[str, float | None]:
@@ -23,16 +24,27 @@ def read_mutes(path: Path) -> dict[str, float | None]:
         mutes = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    if not isinstance(mutes, dict) or not all(end is None or type(end) in (int, float) for end in mutes.values()):
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(mutes, dict) or not all(end is None or _is_time(end) for end in mutes.values()):
         raise ValueError("it is no object of wattmeters and Unix seconds")
     return mutes
 
 
+def _is_time(end: object) -> bool:
+    return isinstance(end, int | float) and not isinstance(end, bool) and 0 <= end < END_OF_TIME
+
+
 def write_mutes(path: Path, mutes: Mapping[str, float | None]) -> None:
-    """Replace the file."""
+    """Replace the file; kwapi-drivers can read it, whoever writes it and whatever their umask."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(mutes, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_text(json.dumps(mutes, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        beside.chmod(0o644)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 class Mutes:
@@ -41,7 +53,7 @@ class Mutes:
     def __init__(self, path: Path | None, *, wall_clock: Clock = time.time) -> None:
         self._path = path
         self._wall_clock = wall_clock
-        self._seen: tuple[int, int] | None = None  # what the file was when it was read
+        self._seen: tuple[int, int] | None = (0, 0)  # what the file was when it was read; None: not to be seen
         self._ends: dict[str, float | None] = {}
 
     def look(self) -> None:
@@ -50,9 +62,9 @@ class Mutes:
             return
         try:
             status = self._path.stat()
-            seen = (status.st_mtime_ns, status.st_ino)
+            seen = (status.st_ctime_ns, status.st_ino)  # the time changes with the permissions too
         except OSError:
-            seen, self._ends = None, {}
+            seen = None
         if seen == self._seen:
             return
         self._seen = seen
