@@ -22,9 +22,9 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=F
     three intervals and at least 10 s. down: its last poll failed, for ``reason``. hung: a poll has not ended within
     ``hang_timeout``. muted: not polled because somebody wants it so.
 
-    ``polls`` ended so far, ``failures`` of them without an answer, ``in_a_row`` of these since the last good one;
-    ``missed`` beats passed while a poll took longer than the interval; ``poll_seconds`` is the duration of the last
-    poll; ``next_within`` the seconds in which the next health message is to be expected.
+    ``polls`` ended so far or were given up, ``failures`` of them without an answer, ``in_a_row`` of these since the
+    last good one; ``missed`` beats passed while a poll took longer than the interval; ``poll_seconds`` is the duration
+    of the last poll; ``next_within`` the seconds in which the next health message is to be expected.
     """
 
     version: int

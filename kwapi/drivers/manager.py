@@ -17,7 +17,7 @@ from kwapi.drivers.mutes import Mutes
 from kwapi.drivers.names import Names
 from kwapi.drivers.slot import Slot
 from kwapi.drivers.wattmeter import Wattmeter
-from kwapi.drivers.worker import Pace, Worker, back_off
+from kwapi.drivers.worker import LONGEST_WAIT, Pace, Worker, back_off
 from kwapi.health import MUTED, STATES, Health
 
 LOG = logging.getLogger(__name__)
@@ -131,7 +131,9 @@ class Manager:
         worker = self.workers.get(name)
         if worker is None:
             hung = sum(worker.name == name for worker in self.given_up)
-            if now >= slot.start_at and hung < MAX_HUNG_OF_ONE and name not in self._leaving:
+            if hung >= MAX_HUNG_OF_ONE:
+                slot.still_hangs(hung)
+            elif now >= slot.start_at and name not in self._leaving:
                 self._start(slot)
         elif not worker.is_alive():
             self._replace_later(slot, worker, max(back_off(slot.failures), slot.wattmeter.interval))
@@ -158,8 +160,13 @@ class Manager:
         sender = self._publisher.sender(wattmeter.name, wattmeter.interval)
         shared, pace = self._shared[wattmeter.driver], self._paces[wattmeter.driver]
         worker = self._new_worker(slot, sender, shared, pace, self._names, clock=self._clock)
-        self.workers[wattmeter.name] = worker
-        worker.start()
+        try:
+            worker.start()
+        except RuntimeError as error:  # the system gives no more threads
+            slot.failed(str(error))
+            slot.start_at = self._clock() + LONGEST_WAIT
+        else:
+            self.workers[wattmeter.name] = worker
 
     def _replace_later(self, slot: Slot, worker: Worker, wait: float) -> None:
         worker.sender.revoke()

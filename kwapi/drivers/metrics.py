@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from kwapi.health import STATES, Health
 
 COUNTERS = (  # attribute of Health, what it counts
-    ("polls", "Polls that ended."),
+    ("polls", "Polls that ended or were given up."),
     ("failures", "Polls that gave no answer."),
     ("missed", "Polls left out because the one before took longer than the interval."),
     ("restarts", "Workers that were replaced because they hung or ended by an error."),

@@ -15,7 +15,7 @@ from kwapi.measurement import VERSION, stale_after
 LOG = logging.getLogger(__name__)
 AWAY = (STALE, DOWN, HUNG)
 NOTHING_NEW = "it answers, and gives no measurement"
-QUIET = 60.0  # seconds after an outage in which shorter ones of the same wattmeter are counted, not logged
+QUIET = 60.0  # seconds after an outage; the next one is logged if it lasts until then, else it is only counted
 
 
 class Slot:
@@ -36,6 +36,7 @@ class Slot:
         self._last_success: float | None = None
         self._poll_seconds: float | None = None
         self._polls = self._failed_polls = 0
+        self._has_answered = False  # since it began to be polled
         self._quiet_until = self._since
         self._is_logged = False  # this outage
         self._unlogged = 0  # outages since the last that was
@@ -44,6 +45,7 @@ class Slot:
         """Note a poll that ended well within these seconds; without measurements a device has nothing new."""
         self._count_poll(seconds)
         self.failures = 0
+        self._has_answered = True
         if measured:
             self._measured_at, self._last_success = self._clock(), self._wall_clock()
             self._enter(UP)
@@ -59,10 +61,16 @@ class Slot:
         self._enter(DOWN, reason)
 
     def hangs(self, seconds: float) -> None:
-        """Note that a poll has been under way for these seconds, too long."""
+        """Note that a poll has been under way for these seconds, too long; it is given up and counts as failed."""
+        self._count_poll(seconds)
         self.failures += 1
         self._failed_polls += 1
         self._enter(HUNG, f"a poll has not ended for {seconds:.0f} s")
+
+    def still_hangs(self, polls: int) -> None:
+        """Note that it is not polled, since so many polls that were given up have not ended."""
+        if self.state != HUNG:
+            self._enter(HUNG, f"{polls} polls have not ended")
 
     def muted(self, reason: str) -> None:
         """Note that it is not to be polled, why and how long."""
@@ -72,13 +80,17 @@ class Slot:
         """Note that it is polled again."""
         self.failures = 0
         self._measured_at = self._clock()
+        self._has_answered = False
         self._enter(STARTING)
 
     def look(self, is_busy: bool) -> None:
         """Become stale if it has given no measurement for too long, be it that a poll is under way or not."""
         quiet = self._clock() - self._measured_at
-        if self.state in (UP, STARTING) and quiet > stale_after(self.wattmeter.interval):
+        is_polled = is_busy or self._has_answered  # and does not just wait for its turn
+        if self.state in (UP, STARTING) and is_polled and quiet > stale_after(self.wattmeter.interval):
             self._enter(STALE, "its poll takes long" if is_busy else NOTHING_NEW)
+        if self.state in AWAY and not self._is_logged and self._clock() >= self._quiet_until:
+            self._log_away(self.state, self.reason)
 
     def health(self, next_within: float) -> Health:
         """Return how the wattmeter is now; boot and seq are the publisher's."""
@@ -120,17 +132,21 @@ class Slot:
         name, now = self.wattmeter.name, self._clock()
         if state in AWAY and self.state not in AWAY:
             self._away_since = now
-            self._is_logged = now >= self._quiet_until
+            self._is_logged = False
+            if now >= self._quiet_until:
+                self._log_away(state, reason)
+        elif state == UP and self.state in AWAY:
             if self._is_logged:
-                more = f" (and {self._unlogged} times since the last such line)" if self._unlogged else ""
-                LOG.warning("%s is %s: %s%s", name, state, reason, more)
-                self._unlogged = 0
+                LOG.info("%s is back after %.0f s", name, now - self._away_since)
+                self._quiet_until = now + QUIET
             else:
                 self._unlogged += 1
-        elif state == UP and self.state in AWAY and self._is_logged:
-            LOG.info("%s is back after %.0f s", name, now - self._away_since)
-            self._quiet_until = now + QUIET
         elif state == MUTED:
             LOG.info("%s is muted: %s", name, reason)
         elif self.state == MUTED:
             LOG.info("%s is polled again", name)
+
+    def _log_away(self, state: str, reason: str) -> None:
+        more = f" (and {self._unlogged} times since the last such line)" if self._unlogged else ""
+        LOG.warning("%s is %s: %s%s", self.wattmeter.name, state, reason, more)
+        self._is_logged, self._unlogged = True, 0

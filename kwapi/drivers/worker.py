@@ -37,11 +37,14 @@ def spread(name: str) -> float:
     return zlib.crc32(name.encode()) / 2**32
 
 
-def first_wait(name: str, interval: float, time_of_day: float) -> float:
-    """Return the seconds to the first poll: to the next beat, or for a long interval some part of ten seconds."""
-    if interval > LONGEST_SPREAD:
-        return spread(name) * LONGEST_SPREAD
-    return (spread(name) * interval - time_of_day) % interval
+def first_wait(name: str, interval: float, time_of_day: float, *, at_once: bool = False) -> float:
+    """Return the seconds to the first poll: to the next beat, or for a long interval some part of ten seconds.
+
+    At once it is to the beat before, less than nothing, so that those whose polls hung together are spread again.
+    """
+    step = min(interval, LONGEST_SPREAD)
+    wait = (spread(name) * step - (time_of_day if step == interval else 0)) % step
+    return wait - step if at_once else wait
 
 
 def next_poll(due: float, now: float, interval: float, wait: float = 0.0) -> tuple[float, int]:
@@ -114,11 +117,13 @@ class Worker(threading.Thread):
         except Exception as error:
             LOG.exception("%s: the driver ended by an error of ours", self.name)
             if self._counts():
-                self.slot.failed(f"{type(error).__name__}: {error}")
+                seconds = None if self.busy_since is None else self._clock() - self.busy_since
+                self.slot.failed(f"{type(error).__name__}: {error}", seconds)
 
     def _poll_until_stopped(self, driver: Driver) -> None:
         interval = self._wattmeter.interval
-        due = self._clock() + (0 if self.slot.restarts else first_wait(self.name, interval, driver.wall_clock()))
+        at_once = self.slot.restarts > 0
+        due = self._clock() + first_wait(self.name, interval, driver.wall_clock(), at_once=at_once)
         while not self.stopping.wait(max(due - self._clock(), 0)):
             if not self._is_open and self.stopping.wait(self._pace.take_turn()):
                 return
@@ -129,7 +134,7 @@ class Worker(threading.Thread):
                 due = now
             else:
                 due, missed = next_poll(due, now, interval, wait)
-                self.slot.missed += missed
+                self.slot.missed += missed if self._counts() else 0
 
     def _poll(self, driver: Driver) -> float:
         """Poll once and return the seconds that the next poll has to wait, counted from when this one was due."""
@@ -145,8 +150,7 @@ class Worker(threading.Thread):
                 self.slot.failed(str(error) or repr(error), self._clock() - began)
             self._close(driver)
             return LONGEST_WAIT if isinstance(error, CredentialsRefused) else back_off(self.slot.failures)
-        if measurements:
-            self.sender.publish(measurements, timestamp, monotonic)
+        if measurements and self.sender.publish(measurements, timestamp, monotonic):
             self._check_once(measurements)
         if self._counts():
             self.slot.succeeded(bool(measurements), self._clock() - began)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from kwapi.drivers.manager import HEALTH_PERIOD, HEALTH_RATE, MAX_HUNG_OF_ONE, Changes, Manager, summary
 from kwapi.drivers.mutes import Mutes, write_mutes
-from kwapi.drivers.worker import Pace, Worker
+from kwapi.drivers.worker import LONGEST_WAIT, Pace, Worker
 from kwapi.errors import DeviceError
 from tests.clock import Clock
 from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
@@ -78,6 +78,50 @@ def test_a_wattmeter_that_hangs_again_and_again_does_not_end_the_daemon():
         worker.join(5)
     manager.check()
     assert manager.workers.get("pdu1") is not None
+    manager.stop()
+
+
+def test_one_whose_polls_do_not_end_is_hung_also_after_a_reload():
+    hang = threading.Event()
+    manager, clock, _ = managed(wattmeter(hang))
+    for interval in (0.02, 0.03):
+        manager.check()
+        worker = manager.workers["pdu1"]
+        eventually(lambda worker=worker: worker.busy_since is not None)
+        manager.reload([wattmeter(hang, interval=interval)])
+        clock.now += 10.1
+        manager.check()
+    assert len(manager.given_up) == MAX_HUNG_OF_ONE
+    slot = manager.slots["pdu1"]
+    assert (slot.state, slot.reason) == ("hung", "2 polls have not ended")
+    hang.set()
+    eventually(lambda: manager.check() and slot.state == "up")
+    manager.stop()
+
+
+class NoThread(Worker):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_system_without_threads_left_costs_only_who_needs_one():
+    clock, publisher = Clock(), FakePublisher()
+    kinds = {"first": Worker, "second": NoThread}
+
+    def new_worker(slot, *arguments, clock):
+        return kinds[slot.wattmeter.name](slot, *arguments)
+
+    meters = [wattmeter(GOOD, name=name) for name in kinds]
+    manager = Manager(meters, publisher, clock=clock, new_worker=new_worker)
+    assert manager.check()
+    assert (manager.slots["second"].state, manager.slots["second"].reason) == ("down", "can't start new thread")
+    eventually(lambda: manager.slots["first"].state == "up")
+    kinds["second"] = Worker
+    manager.check()
+    assert manager.workers.keys() == {"first"}
+    clock.now += LONGEST_WAIT
+    manager.check()
+    eventually(lambda: manager.slots["second"].state == "up")
     manager.stop()
 
 

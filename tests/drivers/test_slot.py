@@ -48,6 +48,48 @@ def test_short_outages_that_follow_are_counted_and_not_logged(slot, clock, caplo
     ]
 
 
+def test_a_long_outage_is_logged_also_when_it_follows_a_short_one(slot, clock, caplog):
+    caplog.set_level("INFO")
+    for _ in range(2):
+        slot.failed("lost", 1.0)
+        clock.now += 1
+        slot.succeeded(True, 0.1)
+    slot.failed("dead", 1.0)
+    clock.now += QUIET
+    slot.look(is_busy=False)
+    slot.look(is_busy=False)
+    clock.now += 1000
+    slot.failed("quite dead", 1.0)
+    slot.succeeded(True, 0.1)
+    assert lines(caplog) == [
+        "pdu1 is down: lost",
+        "pdu1 is back after 1 s",
+        "pdu1 is down: dead (and 1 times since the last such line)",
+        "pdu1 is back after 1060 s",
+    ]
+
+
+def test_one_that_waits_for_its_first_poll_is_starting_however_long(slot, clock, caplog):
+    clock.now += 1000
+    slot.look(is_busy=False)
+    assert (slot.state, lines(caplog)) == ("starting", [])
+    slot.succeeded(False, 0.1)
+    slot.look(is_busy=False)
+    assert slot.state == "stale"
+    slot.muted("maintenance = true")
+    slot.unmuted()
+    clock.now += 1000
+    slot.look(is_busy=False)
+    assert slot.state == "starting"
+
+
+def test_a_poll_that_is_given_up_counts_as_one_that_failed(slot):
+    slot.succeeded(True, 0.1)
+    slot.hangs(10.0)
+    health = slot.health(5.0)
+    assert (health.polls, health.failures, health.in_a_row, health.poll_seconds) == (2, 1, 1, 10.0)
+
+
 def test_it_is_stale_when_it_answers_without_measurements_for_long(slot, clock, caplog):
     caplog.set_level("INFO")
     slot.succeeded(True, 0.1)

@@ -72,6 +72,18 @@ def test_a_restart_keeps_the_beat():
         assert 0 <= first_wait("pdu1", 300.0, time_of_day) < LONGEST_SPREAD
 
 
+@pytest.mark.parametrize("interval", [0.5, 1.0, 10.0, 300.0])
+def test_a_worker_that_replaces_another_polls_at_once_and_then_on_the_beat_of_its_wattmeter(interval):
+    names = [f"pdu{i}" for i in range(100)]
+    dues = [1000 + first_wait(name, interval, 5000.3, at_once=True) for name in names]
+    assert max(dues) <= 1000
+    following = [next_poll(due, 1000.0, interval) for due in dues]
+    assert {missed for _, missed in following} == {0}
+    if interval <= LONGEST_SPREAD:
+        assert [due for due, _ in following] == pytest.approx([1000 + first_wait(n, interval, 5000.3) for n in names])
+    assert max(due for due, _ in following) - min(due for due, _ in following) > 0.9 * min(interval, LONGEST_SPREAD)
+
+
 def test_polls_are_spread_the_same_way_after_every_restart():
     shares = [spread(f"pdu{i}") for i in range(1000)]
     assert shares == [spread(f"pdu{i}") for i in range(1000)]
@@ -140,6 +152,35 @@ def test_refused_credentials_are_not_tried_again_soon():
     slot, _, did = run_worker(wattmeter(CredentialsRefused("wrong key")), lambda slot, sent, did: "close" in did)
     assert did == ["open", "read", "close"]
     assert (slot.state, slot.reason) == ("down", "wrong key")
+
+
+def test_a_worker_that_was_given_up_changes_nothing_any_more(caplog):
+    publisher, slow = FakePublisher(), threading.Event()
+    slot = Slot(wattmeter(slow, interval=0.01))
+    worker = Worker(slot, publisher.sender("pdu1", 0.01), [], Pace(1000))
+    worker.start()
+    eventually(lambda: worker.busy_since is not None)
+    worker.sender.revoke()
+    worker.stopping.set()
+    slow.wait(0.05)  # beats pass
+    before = slot.health(5.0)
+    slow.set()
+    worker.join(5)
+    after = slot.health(5.0)
+    assert (after.missed, after.polls, after.state) == (before.missed, before.polls, before.state) == (0, 0, "starting")
+    assert not slot.is_checked
+    assert publisher.sent == []
+
+
+def test_a_poll_that_an_error_of_ours_ends_is_counted():
+    publisher = FakePublisher()
+    slot = Slot(wattmeter(ZeroDivisionError("oops")))
+    worker = Worker(slot, publisher.sender("pdu1", 0.01), [], Pace(1000))
+    worker.start()
+    worker.join(5)
+    health = slot.health(5.0)
+    assert (health.state, health.reason) == ("down", "ZeroDivisionError: oops")
+    assert (health.polls, health.failures, health.in_a_row) == (1, 1, 1)
 
 
 def test_a_poll_that_is_longer_than_the_interval_counts_what_it_misses():
