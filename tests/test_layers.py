@@ -60,7 +60,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.worker",),
     ("kwapi.drivers.manager", "kwapi.drivers.metrics"),
     ("kwapi.drivers.orders",),
-    ("kwapi.drivers.share",),
+    ("kwapi.drivers.process", "kwapi.drivers.share"),
     ("kwapi.drivers.shares",),
     ("kwapi.drivers.app",),
     ("kwapi.forwarder",),

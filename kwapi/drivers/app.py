@@ -1,6 +1,7 @@
 """kwapi-drivers: reads every wattmeter of its configuration, publishes what it measures, and how each one is."""
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ class Daemon:
         self._values = _values(conf)
         self._status = ""
         self._closing: list[Callable[[], None]] = []
+        self._can_be_heard = threading.Event()
         mutes = Path(conf.state_dir) / FILE_NAME
         self.fleet: Fleet
         if conf.workers:
@@ -58,11 +60,20 @@ class Daemon:
         else:
             publisher = Publisher(conf.probes_endpoint, key)
             self._closing.append(publisher.close)
+            self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
         if conf.metrics_port:
             page = metrics_page(self.fleet.healths)
             server = service.HttpServer(page, conf.metrics_host, conf.metrics_port, threads=2)
             self.tasks.append(service.Task("metrics", server.run))
+
+    def start(self) -> bool:
+        """Start all; return whether measurements can be heard, False if a task has ended instead."""
+        for task in self.tasks:
+            task.start()
+        while not self._can_be_heard.wait(service.TICK) and all(task.is_alive() for task in self.tasks):
+            LOG.debug("waiting for the bus")
+        return self._can_be_heard.is_set() and self.check()
 
     def check(self) -> bool:
         """Look after the wattmeters, and tell systemd how they are."""
@@ -104,11 +115,11 @@ class Daemon:
         endpoint = new_endpoint()
         proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True)
         self._closing.append(proxy.stop)
-        self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=lambda: None)))
+        self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=self._can_be_heard.set)))
 
         def orders(number: int) -> Orders:
             program = f"kwapi-drivers[{number}]"
-            return Orders(program, conf.log_level, endpoint, key, conf.max_hung_workers, mutes)
+            return Orders(program, endpoint, key, conf.max_hung_workers, mutes)
 
         return Shares(wattmeters, orders, conf.workers)
 
@@ -133,10 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("measuring %d wattmeters, publishing on %s", len(wattmeters), conf.probes_endpoint)
-    for task in daemon.tasks:
-        task.start()
-    daemon.check()
-    service.notify("READY=1")
+    if daemon.start():
+        service.notify("READY=1")
     status = service.wait(daemon.tasks, daemon.check, daemon.reload)
     service.notify("STOPPING=1")
     daemon.stop()

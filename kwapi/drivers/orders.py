@@ -1,9 +1,10 @@
 """What the daemon and its worker processes say to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kwapi.drivers.manager import Changes
+from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.health import Health
 from kwapi.signing import Key
 
@@ -12,14 +13,21 @@ READY, GO, STOP = "ready", "go", "stop"
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a share needs to know beside its wattmeters."""
+    """What a share needs to know once."""
 
     program: str
-    log_level: str
     endpoint: str  # where the parent collects what is published
     key: Key
     max_hung: int
     mutes: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a share is told at its start, and again when a reload has changed it."""
+
+    wattmeters: Sequence[Wattmeter]
+    log_level: str
 
 
 @dataclass(slots=True)
@@ -27,5 +35,4 @@ class Report:
     """What a share tells its parent: health that has changed or is due, and whether it needs to be replaced."""
 
     healths: list[Health] = field(default_factory=list)
-    changes: Changes | None = None  # after a reload
     is_usable: bool = True

@@ -6,6 +6,7 @@ tick, whether or not there is news. When the parent is gone it ends.
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,27 +16,25 @@ from kwapi import service
 from kwapi.bus import Publisher
 from kwapi.drivers.manager import Manager
 from kwapi.drivers.mutes import Mutes
-from kwapi.drivers.orders import GO, READY, STOP, Orders, Report
-from kwapi.drivers.wattmeter import Wattmeter
+from kwapi.drivers.orders import GO, READY, STOP, Assignment, Orders, Report
 from kwapi.errors import ConfigError
 from kwapi.health import Health
 
 LOG = logging.getLogger(__name__)
 
 
-def work(connection: Connection, orders: Orders, manager: Manager, told: list[Health]) -> None:
+def work(connection: Connection, manager: Manager, told: list[Health]) -> None:
     """Poll until told to stop."""
     while True:
-        report = Report()
         if connection.poll(service.TICK):
             order = connection.recv()
             if order == STOP:
                 return
-            report.changes = manager.reload(order)
-        report.is_usable = manager.check()
-        report.healths = told.copy()
+            logging.getLogger().setLevel(order.log_level)
+            manager.reload(order.wattmeters)
+        is_usable = manager.check()
+        connection.send(Report(told.copy(), is_usable))
         told.clear()
-        connection.send(report)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,36 +42,40 @@ def main(argv: Sequence[str]) -> int:
     # The parent alone decides; Ctrl-C and systemd's SIGTERM reach every process of the daemon.
     for number in service.STOP_SIGNALS | service.RELOAD_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    connection = Connection(int(argv[1]))
+    channel = int(argv[1])
+    os.set_inheritable(channel, False)  # what drivers start shall not keep it open
+    connection = Connection(channel)
     try:
-        orders, wattmeters = connection.recv()
-        service.start_logging(orders.log_level, orders.program)
-        connection.send(READY)
-        if connection.recv() != GO:
-            return 0
-        return _run(connection, orders, wattmeters)
-    except (EOFError, ConnectionError):
-        return 0  # the parent is gone
-
-
-def _run(connection: Connection, orders: Orders, wattmeters: Sequence[Wattmeter]) -> int:
-    try:
+        orders, assignment = connection.recv()
+        service.start_logging(assignment.log_level, orders.program)
+        # Before it is needed, since what is sent until the subscriptions have come is lost.
         publisher = Publisher(orders.endpoint, orders.key, bind=False)
+        try:
+            connection.send(READY)
+            if connection.recv() == GO:
+                _run(connection, orders, assignment, publisher)
+        finally:
+            publisher.close()
     except ConfigError as error:
         return service.refuse(error)
+    except (EOFError, ConnectionError):
+        LOG.debug("the daemon is gone")
+    return 0
+
+
+def _run(connection: Connection, orders: Orders, assignment: Assignment, publisher: Publisher) -> None:
     told: list[Health] = []
 
     def tell(health: Health) -> None:
         publisher.tell(health)
         told.append(health)
 
-    manager = Manager(wattmeters, publisher, max_hung=orders.max_hung, mutes=Mutes(orders.mutes), tell=tell)
+    mutes = Mutes(orders.mutes)
+    manager = Manager(assignment.wattmeters, publisher, max_hung=orders.max_hung, mutes=mutes, tell=tell)
     try:
-        work(connection, orders, manager, told)
+        work(connection, manager, told)
     finally:
         manager.stop()
-        publisher.close()
-    return 0
 
 
 if __name__ == "__main__":

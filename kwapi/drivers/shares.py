@@ -8,24 +8,23 @@ replaced by a process that is ready before the old one is killed, so that its he
 import logging
 import os
 import secrets
-import socket
-import subprocess
-import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Sequence
 
 from kwapi.drivers.base import Clock
 from kwapi.drivers.manager import Changes
-from kwapi.drivers.orders import GO, READY, STOP, Orders, Report
+from kwapi.drivers.orders import GO, READY, STOP, Assignment, Orders, Report
+from kwapi.drivers.process import Process, Spawn, spawn
+from kwapi.drivers.slot import Slot
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.health import Health
 
 LOG = logging.getLogger(__name__)
 SILENCE = 30.0  # seconds without a report after which a share is replaced
 LONGEST_WAIT = 10.0  # seconds before a share that ends again and again is started again
+SETTLED = 60.0  # seconds after which a start is not counted among those that follow too soon
 
 
 def new_endpoint() -> str:
@@ -38,77 +37,36 @@ def share_of(wattmeter: Wattmeter, count: int) -> int:
     return zlib.crc32(" ".join(wattmeter.device).encode()) % count
 
 
-def spawn(channel: int) -> subprocess.Popen[bytes]:
-    """Start the process of a share, which inherits its end of the socket."""
-    environ = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
-    command = [sys.executable, "-m", "kwapi.drivers.share", str(channel)]
-    return subprocess.Popen(command, pass_fds=[channel], env=environ, stdin=subprocess.DEVNULL)  # noqa: S603 -- our own
+def starting(wattmeters: Sequence[Wattmeter]) -> dict[str, Health]:
+    """Return the health of wattmeters of which their process has told nothing yet, by name."""
+    return {wattmeter.name: Slot(wattmeter).health(0.0) for wattmeter in wattmeters}
 
 
-class Process:
-    """One process and the socket to it."""
-
-    def __init__(self, orders: Orders, wattmeters: Sequence[Wattmeter], clock: Clock) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = spawn(theirs.fileno())
-        self._connection = Connection(ours.detach())
-        self.heard_at = self.started_at = clock()
-        self._clock = clock
-        self.send((orders, wattmeters))
-
-    @property
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    @property
-    def status(self) -> int | None:
-        return self._process.returncode
-
-    def send(self, order: object) -> None:
-        """Send an order; a process that has ended does not get it."""
-        try:
-            self._connection.send(order)
-        except OSError:
-            LOG.debug("process %d is gone", self._process.pid)
-
-    def heard(self) -> Iterator[object]:
-        """Yield what it has said since the last time."""
-        try:
-            while self._connection.poll():
-                said = self._connection.recv()
-                self.heard_at = self._clock()
-                yield said
-        except (EOFError, OSError):
-            return
-
-    def end(self, deadline: float = 0.0) -> None:
-        """Wait so many seconds for it to end by itself, then kill it."""
-        try:
-            self._process.wait(deadline)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._connection.close()
+def log_level() -> str:
+    """Return the level at which this process logs, for those it starts."""
+    return logging.getLevelName(logging.getLogger().level)
 
 
 class Share:
     """One share: its wattmeters, the process that polls them, and the one that is to follow it."""
 
-    def __init__(self, number: int, wattmeters: Sequence[Wattmeter], orders: Orders, clock: Clock) -> None:
-        self.wattmeters = list(wattmeters)
-        self.healths: dict[str, Health] = {}
+    def __init__(
+        self, number: int, wattmeters: Sequence[Wattmeter], orders: Orders, clock: Clock, spawn: Spawn
+    ) -> None:
+        self.healths = starting(wattmeters)
+        self._assignment = Assignment(wattmeters, log_level())
         self._number = number
         self._orders = orders
         self._clock = clock
+        self._spawn = spawn
+        self._starts = 0  # that followed the one before too soon
+        self._started_at = float("-inf")
         self._process: Process | None = None
-        self._successor: Process | None = self._new_process()
-        self._starts = 0  # in quick succession
-        self._start_at = 0.0
+        self._successor: Process | None = None
+        self._start()
 
     def check(self) -> None:
         """Take reports, and see to it that a process is at work."""
-        now = self._clock()
         if self._process is not None:
             for report in self._process.heard():
                 self._take(report)
@@ -116,20 +74,24 @@ class Share:
                 LOG.error("worker process %d ended with status %s", self._number, self._process.status)
                 self._process.end()
                 self._process = None
-            elif now - self._process.heard_at > SILENCE and self._successor is None:
-                LOG.error("worker process %d has been silent for %.0f s", self._number, now - self._process.heard_at)
-                self._successor = self._new_process()
-        if self._process is None and self._successor is None and now >= self._start_at:
-            self._successor = self._new_process()
+                self.healths = starting(self._assignment.wattmeters)
+        if self._process is None:
+            self._start()
+        elif (silence := self._clock() - self._process.heard_at) > SILENCE and self._start():
+            LOG.error("worker process %d has been silent for %.0f s", self._number, silence)
         if self._successor is not None:
             self._follow(self._successor)
 
     def reload(self, wattmeters: Sequence[Wattmeter]) -> None:
         """Poll these wattmeters instead."""
-        self.wattmeters = list(wattmeters)
-        self.healths = {name: self.healths[name] for name in self.healths.keys() & {each.name for each in wattmeters}}
+        assignment = Assignment(wattmeters, log_level())
+        if assignment == self._assignment:
+            return
+        self._assignment = assignment
+        new = starting(wattmeters)
+        self.healths = {name: self.healths.get(name, health) for name, health in new.items()}
         if self._process is not None:
-            self._process.send(self.wattmeters)
+            self._process.send(assignment)
         if self._successor is not None:  # it was told of the old ones
             self._successor.end()
             self._successor = self._new_process()
@@ -146,15 +108,30 @@ class Share:
             if process is not None:
                 process.end(deadline)
 
-    def _new_process(self) -> Process:
-        return Process(self._orders, self.wattmeters, self._clock)
+    def _start(self) -> bool:
+        """Start a successor if there is none and the last start was not too soon before; return whether it did."""
+        now = self._clock()
+        if self._successor is not None or now - self._started_at < min(2.0**self._starts - 1, LONGEST_WAIT):
+            return False
+        self._starts = min(self._starts + 1, 10) if now - self._started_at < SETTLED else 0
+        self._started_at = now
+        self._successor = self._new_process()
+        return self._successor is not None
+
+    def _new_process(self) -> Process | None:
+        try:
+            return Process(self._orders, self._assignment, self._spawn, self._clock)
+        except OSError as error:
+            LOG.error("worker process %d cannot be started: %s", self._number, error)
+            return None
 
     def _take(self, report: object) -> None:
         if not isinstance(report, Report):
             return
-        self.healths.update((health.wattmeter, health) for health in report.healths)
-        if not report.is_usable and self._successor is None:
-            self._successor = self._new_process()
+        # Some may be of before a reload.
+        self.healths.update((each.wattmeter, each) for each in report.healths if each.wattmeter in self.healths)
+        if not report.is_usable:
+            self._start()
 
     def _follow(self, successor: Process) -> None:
         """Let the successor take over once it is ready."""
@@ -167,8 +144,6 @@ class Share:
             LOG.error("worker process %d did not start", self._number)
             successor.end()
             self._successor = None
-            self._starts += 1
-            self._start_at = self._clock() + min(2.0**self._starts, LONGEST_WAIT)
 
 
 class Shares:
@@ -179,10 +154,13 @@ class Shares:
         wattmeters: Sequence[Wattmeter],
         orders: Callable[[int], Orders],
         count: int,
+        *,
         clock: Clock = time.monotonic,
+        spawn: Spawn = spawn,
     ) -> None:
         self._wattmeters = list(wattmeters)
-        self._shares = [Share(number, part, orders(number), clock) for number, part in enumerate(self._parts(count))]
+        parts = self._parts(count)
+        self._shares = [Share(number, part, orders(number), clock, spawn) for number, part in enumerate(parts)]
 
     def check(self) -> bool:
         """See to it that every share is polled."""
@@ -195,18 +173,17 @@ class Shares:
         old, new = ({each.name: each for each in these} for these in (self._wattmeters, wattmeters))
         self._wattmeters = list(wattmeters)
         for share, part in zip(self._shares, self._parts(len(self._shares)), strict=True):
-            if part != share.wattmeters:
-                share.reload(part)
+            share.reload(part)
         kept = sum(new.get(name) == wattmeter for name, wattmeter in old.items())
         both = len(old.keys() & new.keys())
         return Changes(len(new) - both, len(old) - both, both - kept, kept)
 
     def counts(self) -> Counter[str]:
-        """Return the number of wattmeters in each state, as far as their processes have told."""
+        """Return the number of wattmeters in each state, as their processes told last."""
         return Counter(health.state for health in self.healths())
 
     def healths(self) -> list[Health]:
-        """Return how each wattmeter was when its process told last."""
+        """Return how each wattmeter was when its process told last; starting, while there is none."""
         return [health for share in self._shares for health in share.healths.copy().values()]
 
     def stop(self, deadline: float = 4.0) -> None:

@@ -1,7 +1,12 @@
 """Shares are real processes here, on a bus of their own."""
 
+import errno
+import logging
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -11,7 +16,8 @@ from kwapi.bus import Gate, Proxy, Subscriber
 from kwapi.drivers.dummy import Dummy
 from kwapi.drivers.manager import Changes
 from kwapi.drivers.modbus.driver import Modbus
-from kwapi.drivers.orders import Orders
+from kwapi.drivers.orders import Orders, Report
+from kwapi.drivers.process import spawn
 from kwapi.drivers.shares import Shares, new_endpoint, share_of
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.signing import KeyRing
@@ -41,7 +47,7 @@ class Bus:
         ]
 
     def orders(self, number):
-        return Orders(f"share{number}", "info", self.inner, KEY, 32, self._directory / "muted.json")
+        return Orders(f"share{number}", self.inner, KEY, 32, self._directory / "muted.json")
 
     def __enter__(self):
         for thread in self._threads:
@@ -146,10 +152,105 @@ def test_a_reload_reaches_the_shares_it_concerns(bus):
     shares.stop()
 
 
+def test_a_share_that_takes_no_orders_holds_up_nobody(bus):
+    large = [
+        replace(each, values={**each.values, "probes": [f"{each.name}-{n}" for n in range(5000)]}) for each in METERS
+    ]
+    shares = Shares(METERS, bus.orders, 1)
+    until(shares, lambda: None not in pids(shares))
+    os.kill(pids(shares)[0], signal.SIGSTOP)
+    reload = threading.Thread(target=shares.reload, args=(large,), daemon=True)
+    reload.start()
+    reload.join(5)
+    assert not reload.is_alive()
+    shares.stop(deadline=0.1)
+
+
+def test_a_share_that_ends_again_and_again_is_started_ever_later(bus, caplog):
+    now, started = [1000.0], []
+
+    def spawn(channel):
+        started.append(now[0] - 1000)
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+
+    shares = Shares(METERS, bus.orders, 1, clock=lambda: now[0], spawn=spawn)
+    for _ in range(90):
+        if (successor := shares._shares[0]._successor) is not None:
+            eventually(lambda successor=successor: successor.has_ended)
+        shares.check()
+        now[0] += 0.5
+    assert started == [0, 0.5, 1.5, 4.5, 11.5, 21.5, 31.5, 41.5]
+    assert "worker process 0 did not start" in caplog.text
+    shares.stop()
+
+
+def test_a_system_without_processes_left_ends_nothing(bus, caplog):
+    now, refusing = [1000.0], True
+
+    def sparing(channel):
+        if refusing:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return spawn(channel)
+
+    shares = Shares(METERS, bus.orders, 1, clock=lambda: now[0], spawn=sparing)
+    assert shares.check()
+    assert "worker process 0 cannot be started: [Errno 11] Resource temporarily unavailable" in caplog.text
+    refusing = False
+    now[0] += 1
+    until(shares, lambda: bus.heard() == {each.name for each in METERS})
+    shares.stop()
+
+
+def test_wattmeters_whose_process_has_told_nothing_are_starting(bus, caplog):
+    shares = Shares(METERS, bus.orders, 2)
+    assert shares.counts() == {"starting": 8}
+    until(shares, lambda: shares.counts() == {"up": 8})
+    os.kill(pids(shares)[0], signal.SIGKILL)
+    until(shares, lambda: "ended with status -9" in caplog.text)
+    assert shares.counts() == {"starting": 4, "up": 4}
+    until(shares, lambda: shares.counts() == {"up": 8})
+    shares.stop()
+
+
+def test_what_is_told_of_a_wattmeter_after_it_was_removed_is_not_kept(bus):
+    shares = Shares(METERS, bus.orders, 1)
+    until(shares, lambda: shares.counts() == {"up": 8})
+    late = Report(shares.healths())
+    shares.reload(METERS[1:])
+    shares._shares[0]._take(late)
+    assert {health.wattmeter for health in shares.healths()} == {each.name for each in METERS[1:]}
+    shares.stop()
+
+
+def test_a_share_logs_as_its_daemon_does_also_after_a_reload(bus, capfd):
+    def muted_line(name):
+        return f"INFO kwapi.drivers.slot: {name} is muted"
+
+    root = logging.getLogger()
+    before = root.level
+    muted = [replace(each, values={**each.values, "maintenance": True}) for each in METERS]
+    try:
+        root.setLevel("ERROR")
+        shares = Shares(METERS, bus.orders, 1)
+        shares.reload(muted[:1] + METERS[1:])
+        until(shares, lambda: shares.counts() == {"muted": 1, "up": 7})
+        root.setLevel("INFO")
+        shares.reload(muted)
+        until(shares, lambda: shares.counts() == {"muted": 8})
+        shares.stop()
+    finally:
+        root.setLevel(before)
+    logged = capfd.readouterr().err
+    assert muted_line("pdu0") not in logged
+    assert muted_line("pdu1") in logged
+
+
 def test_shares_end_when_their_parent_is_gone(bus):
     shares = Shares(METERS, bus.orders, 2)
     until(shares, lambda: None not in pids(shares))
     for share in shares._shares:
-        share._process._connection.close()
+        with socket.socket(fileno=os.dup(share._process._connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
     for share in shares._shares:
         assert share._process._process.wait(10) == 0
+    shares.stop()

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,48 @@ def test_worker_processes_end_with_a_daemon_that_is_killed(tmp_path):
         pids = children(site)
         site.kill("drivers")
         eventually(lambda: not any(is_alive(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_systemd_is_told_that_it_is_ready_when_it_can_be_heard_and_how_its_wattmeters_are(tmp_path, workers):
+    heard = []
+    with Site(tmp_path, f"workers = {workers}\n" + section("m1")) as site, notified(tmp_path / "notify") as systemd:
+        site.start("drivers", environ={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "30000000"})
+        eventually(lambda: heard.append(systemd.recv(1000).decode()) or heard[-1] == "READY=1")
+        assert "STATUS=1 wattmeter: 1 starting" in heard
+        with socket.create_connection(address(site.published), timeout=5):
+            told = {"STATUS=1 wattmeter: 1 up", "WATCHDOG=1"}
+            eventually(lambda: heard.append(systemd.recv(1000).decode()) or told <= set(heard))
+        assert site.stop("drivers") == 0
+        eventually(lambda: systemd.recv(1000) == b"STOPPING=1")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_is_not_ready_when_its_endpoint_is_taken(tmp_path, workers):
+    with Site(tmp_path, f"workers = {workers}\n" + section("m1")) as site, notified(tmp_path / "notify") as systemd:
+        with socket.create_server(address(site.published)):
+            site.start("drivers", environ={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+            assert site.processes.pop("drivers").wait(10) in (1, 2)
+        assert "cannot listen on the endpoint" in site.log("drivers")
+        systemd.settimeout(0)
+        heard = []
+        with pytest.raises(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(1000))
+        assert b"READY=1" not in heard
+
+
+@contextmanager
+def notified(path):
+    """Yield the socket at which systemd would listen."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        systemd.settimeout(10)
+        yield systemd
+
+
+def address(endpoint):
+    return "127.0.0.1", int(endpoint.rpartition(":")[2])
 
 
 def test_health_is_shown_muted_and_measured(tmp_path):
