@@ -5,8 +5,8 @@ can be known.
 """
 
 import argparse
+import re
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +30,8 @@ SEVERITY = {UP: 0, MUTED: 0, STARTING: 1, STALE: 1, DOWN: 2, HUNG: 2, SILENT: 2}
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 NOTHING_KNOWN = 3
 LOOK = 0.1  # seconds
+SLACK = 1.0  # seconds by which health may be told later than it should
+LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- read here, bound elsewhere
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=8.0,
         metavar="S",
-        help="seconds to listen, if not all are heard before (%(default)s)",
+        help="seconds to listen, if not all are heard before (%(default)s); more for thousands, of each of which less "
+        "is told",
     )
     parser.add_argument("--json", action="store_true", help="print what was heard of each, as JSON")
 
@@ -57,20 +60,30 @@ def is_meant(wattmeter: str, prefixes: Sequence[str]) -> bool:
     return not prefixes or any(f"{wattmeter}.".startswith(f"{prefix}.") for prefix in prefixes)
 
 
+def near(endpoint: str) -> str:
+    """Return the endpoint at which this machine reaches who listens on all its addresses."""
+    return re.sub(r"^tcp://(\*|0\.0\.0\.0|\[::\]):", lambda any_: f"tcp://{LOOPBACK[any_[1]]}:", endpoint)
+
+
 def listen(subscriber: Subscriber, expected: Iterable[str], seconds: float) -> dict[str, Health]:
-    """Return the last health of each wattmeter, as soon as all expected ones are heard or the time is over."""
+    """Return the last health of each wattmeter, as soon as all expected ones are heard or the time is over.
+
+    It is not over before each should have been told of once more: of thousands that takes longer.
+    """
     healths: dict[str, Health] = {}
 
     def add(health: Health) -> None:
         healths[health.wattmeter] = health
 
-    stop, missing, end = threading.Event(), set(expected), time.monotonic() + seconds
-    listener = threading.Thread(target=subscriber.run, args=(stop, None, add), name="bus", daemon=True)
+    listener = service.Task("bus", lambda stop: subscriber.run(stop, None, add))
+    began, missing = time.monotonic(), set(expected)
     listener.start()
-    while missing - healths.keys() and time.monotonic() < end:
+    while missing - healths.keys() and listener.is_alive():
+        period = max((health.next_within for health in list(healths.values())), default=0.0)
+        if time.monotonic() - began > max(seconds, period + SLACK):
+            break
         time.sleep(LOOK)
-    stop.set()
-    listener.join(1)
+    service.stop([listener])
     return healths
 
 
@@ -79,10 +92,11 @@ def severity(states: Mapping[str, str]) -> int:
     return max((SEVERITY[state] for state in states.values()), default=NOTHING_KNOWN)
 
 
-def summary(states: Mapping[str, str], status: int) -> str:
-    """Return one line for people and for Nagios, whose figures follow a bar."""
+def summary(states: Mapping[str, str], status: int, dropped: Mapping[str, int]) -> str:
+    """Return one line for people and for Nagios, whose figures follow a bar; dropped are messages by reason."""
     counts = Counter(states.values())
     words = ", ".join(f"{counts[state]} {state}" for state in (*STATES, SILENT) if counts[state])
+    words += "".join(f"; messages dropped: {count} {reason}" for reason, count in sorted(dropped.items()))
     figures = " ".join(f"{state}={counts[state]}" for state in (*STATES, SILENT))
     return f"KWAPI {WORDS[status]} - {words or 'no wattmeter was heard of'} | {figures}"
 
@@ -123,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         service.refuse(error)
         return NOTHING_KNOWN
     expected = [name for name in names if is_meant(name, arguments.prefix)]
-    subscriber = Subscriber([conf.probes_endpoint], arguments.prefix, gate)
+    subscriber = Subscriber([near(conf.probes_endpoint)], arguments.prefix, gate)
     try:
         healths = listen(subscriber, expected, arguments.wait)
     except KeyboardInterrupt:
@@ -133,6 +147,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.buffer.write(msgspec.json.encode([healths[name] for name in sorted(healths)]) + b"\n")
         return status
-    print(summary(states, status))
+    print(summary(states, status, gate.rejected))
     show(HEADING, rows(states, healths, time.time()))
     return status

@@ -1,10 +1,13 @@
 import json
+import re
+import threading
+import time
 
 import pytest
 
 from kwapi.bus import Publisher
 from kwapi.cli.main import main
-from kwapi.cli.status import duration, is_meant, rows, severity, summary
+from kwapi.cli.status import duration, is_meant, near, rows, severity, summary
 from kwapi.signing import make_key_file, read_key
 from tests.messages import health
 from tests.test_bus import free_endpoint
@@ -18,9 +21,11 @@ def test_the_worst_state_is_the_exit_status():
 
 
 def test_the_first_line_is_for_nagios():
-    line = summary({"a": "up", "b": "up", "c": "down"}, 2)
+    line = summary({"a": "up", "b": "up", "c": "down"}, 2, {})
     assert line.startswith("KWAPI CRITICAL - 2 up, 1 down | up=2 starting=0 stale=0 down=1 ")
-    assert summary({}, 3).startswith("KWAPI UNKNOWN - no wattmeter was heard of | up=0")
+    assert summary({}, 3, {}).startswith("KWAPI UNKNOWN - no wattmeter was heard of | up=0")
+    line = summary({"a": "silent"}, 3, {"unknown key": 7})
+    assert line.startswith("KWAPI UNKNOWN - 1 silent; messages dropped: 7 unknown key | up=0")
 
 
 def test_the_worst_come_first():
@@ -58,8 +63,6 @@ def site(tmp_path):
 
 def tell_until_done(publisher, healths, argv):
     """Run the command while health is told again and again; return its status."""
-    import threading
-
     done = threading.Event()
 
     def tell():
@@ -77,8 +80,6 @@ def tell_until_done(publisher, healths, argv):
 
 
 def now(**fields):
-    import time
-
     return health(**{"timestamp": time.time(), "since": time.time() - 5, **fields})
 
 
@@ -99,6 +100,57 @@ def test_status_ends_as_soon_as_all_are_heard(site, capsys):
     assert tell_until_done(publisher, healths, argv) == 0
     told = json.loads(capsys.readouterr().out)
     assert [(each["wattmeter"], each["state"]) for each in told] == [("lab.a", "up"), ("lab.b", "muted")]
+
+
+def test_a_farm_of_which_health_is_told_less_often_is_listened_to_for_longer(site, capsys):
+    path, publisher = site
+    begun = []
+
+    def healths():
+        begun.append(time.monotonic())
+        late = [now(wattmeter="lab.b")] if begun[-1] - begun[0] > 0.5 else []
+        return [now(wattmeter="lab.a", next_within=60.0), *late]
+
+    assert tell_until_done(publisher, healths, ["status", "--config-file", str(path), "--wait", "0.3"]) == 0
+    assert capsys.readouterr().out.startswith("KWAPI OK - 2 up | ")
+
+
+@pytest.mark.parametrize(
+    ("bound", "reached"),
+    [
+        ("tcp://*:5555", "tcp://127.0.0.1:5555"),
+        ("tcp://0.0.0.0:5555", "tcp://127.0.0.1:5555"),  # noqa: S104
+        ("tcp://[::]:5555", "tcp://[::1]:5555"),
+        ("tcp://10.0.0.1:5555", "tcp://10.0.0.1:5555"),
+        ("ipc:///run/kwapi/drivers", "ipc:///run/kwapi/drivers"),
+    ],
+)
+def test_who_listens_on_all_addresses_is_near(bound, reached):
+    assert near(bound) == reached
+
+
+def test_a_bus_on_all_addresses_is_heard(site, capsys):
+    path, publisher = site
+    path.write_text(path.read_text().replace("127.0.0.1", "*"))
+    argv = ["status", "lab.a", "--config-file", str(path)]
+    assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a"), now(wattmeter="lab.b")], argv) == 0
+
+
+def test_an_endpoint_that_cannot_be_reached_is_unknown(site, capsys, caplog):
+    path, publisher = site
+    publisher.close()
+    path.write_text(re.sub(r"tcp://.*", f"ipc:///{'x' * 200}", path.read_text()))
+    assert main(["status", "--config-file", str(path), "--wait", "20"]) == 3
+    assert "cannot connect to the endpoint ipc:///x" in caplog.text
+
+
+def test_a_key_that_is_not_the_daemon_s_is_named(site, capsys):
+    path, publisher = site
+    (path.parent / "signing.key").unlink()
+    make_key_file(path.parent / "signing.key")
+    argv = ["status", "--config-file", str(path), "--wait", "1"]
+    assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a")], argv) == 3
+    assert " unknown key | " in capsys.readouterr().out.splitlines()[0]
 
 
 def test_nothing_heard_is_unknown(site, capsys):

@@ -136,6 +136,21 @@ def test_a_share_that_is_silent_is_replaced(bus, caplog):
     shares.stop()
 
 
+def test_a_share_in_which_too_much_hangs_goes_on_until_its_successor_is_ready(bus):
+    shares = Shares(METERS, bus.orders, 2)
+    until(shares, lambda: None not in pids(shares) and shares.counts() == {"up": 8})
+    before = pids(shares)
+    shares._shares[0]._take(Report(is_usable=False))
+    since = len(bus.messages)
+    eventually(lambda: bus.heard(since) == {each.name for each in METERS})
+    assert pids(shares) == before
+    until(shares, lambda: pids(shares)[0] != before[0])
+    since = len(bus.messages)
+    until(shares, lambda: bus.heard(since) == {each.name for each in METERS})
+    assert pids(shares)[1] == before[1]
+    shares.stop()
+
+
 def test_a_reload_reaches_the_shares_it_concerns(bus):
     shares = Shares(METERS, bus.orders, 2)
     until(shares, lambda: bus.heard() == {each.name for each in METERS})
