@@ -206,7 +206,8 @@ class Reader:
         self._environ = environ
         self._file = files[-1] if files else PATHS / f"{daemon}.conf"
         self._sections: dict[str, str] = {}  # place by name, as written
-        self._keys: dict[tuple[str, str], str] = {}  # place by (section, key)
+        self._spellings: dict[str, str] = {}  # name of a section by its name in lower case
+        self._keys: dict[str, dict[str, str]] = {}  # place by key, by section
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
@@ -220,7 +221,7 @@ class Reader:
     def values(self, section: str, options: Sequence[cfg.Opt]) -> dict[str, Any]:
         """Return the section's value of each option, noting unknown keys; the default where a mistake was noted."""
         names = {name for option in options for name in (option.name, option.dest)}
-        for place, key in [(place, key) for (name, key), place in self._keys.items() if name == section]:
+        for key, place in self._keys.get(section, {}).items():
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
@@ -241,7 +242,7 @@ class Reader:
 
     def mistake(self, section: str, key: str, text: str) -> None:
         """Note that something is wrong with an option, at its place or, where it is not given, at its section's."""
-        place = self._keys.get((section, key)) or self._sections.get(section) or str(self._file)
+        place = self._keys.get(section, {}).get(key) or self._sections.get(section) or str(self._file)
         self.mistakes.append(f"{place}: [{section}] {key}: {text}" if key else f"{place}: [{section}]: {text}")
 
     def finish(self) -> cfg.ConfigOpts:
@@ -279,20 +280,20 @@ class Reader:
 
         Each of several files may have its own [DEFAULT].
         """
-        for other, first in self._sections.items():
-            if name == other == DEFAULT and first.rpartition(":")[0] != place.rpartition(":")[0]:
-                return
-            if other.lower() == name.lower():
+        other = self._spellings.setdefault(name.lower(), name)
+        if first := self._sections.get(other):
+            if not name == other == DEFAULT or first.rpartition(":")[0] == place.rpartition(":")[0]:
                 self.mistakes.append(f"{place}: [{name}]: the section stands at {first} already")
-                return
+            return
         self._sections[name] = place
 
     def note_key(self, section: str, key: str, place: str) -> None:
         """Note a key's place, or that it stands twice."""
-        if first := self._keys.get((section, key)):
+        keys = self._keys.setdefault(section, {})
+        if first := keys.get(key):
             self.mistakes.append(f"{place}: [{section}] {key}: stands at {first} already")
         else:
-            self._keys[section, key] = place
+            keys[key] = place
 
 
 class _Places(iniparser.BaseParser):

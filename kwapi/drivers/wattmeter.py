@@ -1,7 +1,7 @@
 """The sections of drivers.conf: one wattmeter each, checked as far as that is possible without asking the device."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kwapi.calibration import calibrate
@@ -18,7 +18,7 @@ class Wattmeter:
 
     name: str
     driver: type[Driver]
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)  # secrets among them
     interval: float
     hang_timeout: float
 

@@ -111,3 +111,11 @@ def test_a_profile_of_ones_own_is_found_in_profile_dir(tmp_path):
     assert "'mine' is unknown" in mistakes(tmp_path, section)[0]
     (tmp_path / "profiles" / "snmp" / "mine.toml").write_text("[mine]\ntitle = 5\n")
     assert "mine.toml" in mistakes(tmp_path, section + f"profile_dir = {tmp_path}/profiles\n")[0]
+
+
+def test_a_wattmeter_that_is_printed_shows_no_secret(tmp_path):
+    _, (wattmeter,) = read(
+        tmp_path, "[bmc1]\ndriver = ipmi\nhost = 127.0.0.1\nuser = u\npassword = s3cret\nprobes = a\n"
+    )
+    assert wattmeter.values["password"] == "s3cret"
+    assert "s3cret" not in repr(wattmeter)
