@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pytest
-
 from tests.waiting import eventually
 
 DAEMONS = ("drivers", "forwarder", "api", "rrd")
@@ -123,10 +121,3 @@ class Site:
             )
 
         eventually(all_newer, timeout=60)
-
-
-def needed_program(name: str, found: str | None) -> str:
-    """Return the path of what a test needs; where there is none skip the test, and fail in CI."""
-    if found is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"there is no {name}")
-    return str(found)

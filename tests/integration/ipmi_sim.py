@@ -3,17 +3,14 @@
 The raw readings of its sensors, 0 to 255, are read from files, which a test may change; half a second later they hold.
 """
 
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.integration.daemons import free_port
+from tests.integration.programs import needed_program
 from tests.waiting import eventually
 
 USER, PASSWORD = "user", "pa55w0rd"
@@ -53,9 +50,7 @@ def sensor_record(
 @contextmanager
 def serve_sensors(directory: Path, records: Sequence[bytes]) -> Iterator[int]:
     """Serve the records and readings of files named after the sensors' numbers; yield the UDP port."""
-    program = shutil.which("ipmi_sim")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no ipmi_sim; apt-get install openipmi")
+    program = needed_program("ipmi_sim", "openipmi")
     port = free_port(socket.SOCK_DGRAM)
     (directory / "lan.conf").write_text(_lan(port))
     (directory / "sim.emu").write_text(_emulation(directory, records))

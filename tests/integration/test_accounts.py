@@ -9,8 +9,9 @@ import pytest
 from kwapi.bus import Gate, Subscriber
 from kwapi.plugins.api.collector import Collector
 from kwapi.signing import KeyRing, read_key
-from tests.integration.daemons import Site, needed_program
+from tests.integration.daemons import Site
 from tests.integration.listener import Listener
+from tests.integration.programs import needed
 from tests.integration.test_manager import children, section
 from tests.waiting import eventually
 
@@ -83,7 +84,7 @@ def test_a_killed_daemon_that_is_started_again_costs_no_energy(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_clock_that_is_set_costs_and_invents_no_energy(tmp_path, workers):
     library = next((str(path) for pattern in LIBRARIES for path in Path("/").glob(pattern[1:])), None)
-    needed_program("libfaketime (Debian: faketime)", library)
+    needed("libfaketime; apt-get install faketime", library)
     offset = tmp_path / "offset"
     set_clock(offset, 0)
     environ = {

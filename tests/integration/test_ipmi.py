@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from datetime import UTC, datetime
 
@@ -17,6 +16,7 @@ from tests.drivers.recordings import recordings_root
 from tests.integration import bmc, ipmi_sim
 from tests.integration.bmc import POWER_READING, Bmcs, power_reading
 from tests.integration.ipmi_sim import sensor_record, serve_sensors
+from tests.integration.programs import needed_program
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -73,9 +73,7 @@ def recorded(name):
 
 def ipmitool(port, *arguments):
     """Return what ipmitool prints; suite 3 because ipmi_sim cannot be asked which there are."""
-    program = shutil.which("ipmitool")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no ipmitool; apt-get install ipmitool")
+    program = needed_program("ipmitool", "ipmitool")
     command = [program, "-I", "lanplus", "-C", "3", "-H", "127.0.0.1", "-p", str(port), "-U", bmc.USER, "-E"]
     environment = {**os.environ, "IPMI_PASSWORD": bmc.PASSWORD, "TZ": "UTC", "LC_ALL": "C"}
     return subprocess.run(

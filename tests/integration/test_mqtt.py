@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 from contextlib import contextmanager
@@ -13,23 +12,13 @@ from kwapi.drivers.json.mqtt import Mqtt
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.certificates import make_certificate
+from tests.integration.daemons import free_port
+from tests.integration.programs import needed_program
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 DEFAULTS = {option.dest: option.default for option in Mqtt.options}
 USER, PASSWORD = "kwapi", "s3cret"
-
-
-def find_program(name):
-    """Return where a program of mosquitto is; skip the test without it, but not where the tests must all run."""
-    if path := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin"):
-        return path
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def listens(port):
@@ -44,11 +33,14 @@ class Mosquitto:
     """A broker that knows one user, with TLS if it has a certificate."""
 
     def __init__(self, directory, certificate=None):
-        self.program, self.publisher = find_program("mosquitto"), find_program("mosquitto_pub")
+        self.program, self.publisher = (
+            needed_program("mosquitto", "mosquitto"),
+            needed_program("mosquitto_pub", "mosquitto-clients"),
+        )
         passwords, self.port = directory / "passwords", free_port()
         passwords.write_text(f"{USER}:{PASSWORD}\n")
         passwords.chmod(0o600)
-        subprocess.run([find_program("mosquitto_passwd"), "-U", str(passwords)], check=True, timeout=10)
+        subprocess.run([needed_program("mosquitto_passwd", "mosquitto"), "-U", str(passwords)], check=True, timeout=10)
         lines = [
             f"listener {self.port} 127.0.0.1",
             "allow_anonymous false",

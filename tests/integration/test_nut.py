@@ -14,6 +14,7 @@ from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.recordings import recordings_root
 from tests.integration.daemons import free_port
+from tests.integration.programs import needed
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -114,8 +115,8 @@ class Server:
 @pytest.fixture
 def serve():
     """Return a function that starts a server of these dumps by name; it ends with the test."""
-    if missing := [name for name in ("upsd", "dummy-ups") if not (PROGRAMS / name).is_file()]:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no {missing} in {PROGRAMS}: nut-server")
+    for name in ("upsd", "dummy-ups"):
+        needed(f"{name} in {PROGRAMS}; apt-get install nut-server", shutil.which(PROGRAMS / name))
     servers = []
 
     def start(dumps):
