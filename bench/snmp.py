@@ -6,18 +6,17 @@ CPU time is given apart. The first reading, which finds the rows, is not counted
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pysnmp.entity import config
 
+from bench.processes import cpu_seconds
 from kwapi.drivers.snmp.client import Client, Target
 from kwapi.drivers.snmp.gufo import GufoClient
 from kwapi.drivers.snmp.pysnmp import PysnmpLoop
@@ -38,7 +37,6 @@ VERSIONS: dict[str, dict[str, Any]] = {
     },
 }
 BACK_ENDS = {"gufo-snmp": lambda: GufoClient(Client(PysnmpLoop)), "pysnmp": lambda: Client(PysnmpLoop)}
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def serve(outlets: int, columns: int) -> None:
@@ -60,12 +58,6 @@ def pdu(outlets: int, columns: int) -> Iterator[tuple[int, int]]:
             raise RuntimeError("the agent has no output")
         yield int(process.stdout.readline()), process.pid
         process.communicate(timeout=10)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used; in steps of 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def measure(back_end: str, options: dict[str, Any], args: argparse.Namespace) -> dict[str, float]:

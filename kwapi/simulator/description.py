@@ -2,7 +2,8 @@
 
 [[wattmeter]]
 name = "lyon.pdu"        of its section in drivers.conf; with count: lyon.pdu1, lyon.pdu2 and so on
-kind = "snmp"            snmp (a PDU), modbus (a meter of up to 3 phases), http (a strip of up to 4 outlets)
+kind = "snmp"            snmp (a PDU), modbus (a meter of up to 3 phases), http (a strip of up to 4 outlets), ipmi and
+                         redfish (a BMC), wattsup (a meter on a line)
 count = 50               how many of them; without it one
 outlets = 4              what it measures; without it one
 load = "mix"             idle, batch, web day, step, spiky, or a mix of these
