@@ -77,7 +77,7 @@ class Pace:
         return turn - now
 
     def give_back(self) -> None:
-        """Let the others go on sooner: what was to be opened did not answer, which costs nothing."""
+        """Let the others go on sooner: what was to be opened did not answer, or need not be, which costs nothing."""
         with self._lock:
             self._next -= self._step
 
@@ -126,6 +126,7 @@ class Worker(threading.Thread):
         due = self._clock() + first_wait(self.name, interval, driver.wall_clock(), at_once=at_once)
         while not self.stopping.wait(max(due - self._clock(), 0)):
             if not self._is_open and self.stopping.wait(self._pace.take_turn()):
+                self._pace.give_back()
                 return
             self.busy_since = self._clock()
             wait = self._poll(driver)
