@@ -1,6 +1,8 @@
+import threading
+
 import pytest
 
-from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.collector import Collector, Event, ProbeState
 from tests.clock import Clock
 from tests.messages import message
 
@@ -89,3 +91,140 @@ def test_a_register_that_is_reset_is_logged(caplog):
     collector = collected(message(seq=0, kwh=[50.0], w=[1.0]), message(seq=1, kwh=[0.0], w=[1.0]))
     assert "reset, 50.000 to 0.000 kWh" in caplog.text
     assert collector.reading("taurus-1").kwh == pytest.approx(1 / 3.6e6)
+
+
+def states(collector, seconds=1.0):
+    """Return the states by id of a snapshot taken so much later."""
+    collector._clock.now += seconds
+    return {state.id: state for state in collector.snapshot().probes}
+
+
+def test_a_snapshot_has_every_value_and_the_parts_of_the_energy():
+    collector = collected(
+        message(timestamp=1000.0, monotonic=0.0, probes=["b", "a"], w=[3600.0, None], v=[230.0, None]),
+        message(seq=1, timestamp=1010.0, monotonic=10.0, probes=["b"], w=[7200.0], a=[31.5], va=[7250.0], v=[229.5]),
+    )
+    assert list(states(collector)) == ["a", "b"]
+    assert states(collector)["b"] == ProbeState(
+        id="b",
+        wattmeter="lyon.pdu1",
+        level="device",
+        timestamp=1010.0,
+        w=7200.0,
+        v=229.5,
+        a=31.5,
+        va=7250.0,
+        kwh=pytest.approx(0.02),
+        kwh_since=1000.0,
+        measured_seconds=10.0,
+        unknown_seconds=0.0,
+        coverage=1.0,
+        interval=1.0,
+        state="up",
+    )
+
+
+def test_a_probe_without_watts_is_in_the_snapshot_and_not_among_the_readings():
+    collector = collected(message(kwh=[5.0], level=["inlet"]))
+    assert collector.readings() == {}
+    state = states(collector)["taurus-1"]
+    assert (state.w, state.v, state.level, state.coverage) == (None, None, "inlet", None)
+
+
+@pytest.mark.parametrize(("interval", "silent", "expected"), [(1, 9.9, 9.0), (1, 10.1, None), (20, 60.1, None)])
+def test_a_stale_probe_has_no_values_but_its_energy_and_the_time_of_its_last(interval, silent, expected):
+    collector = collected(message(timestamp=1000.0, interval=interval, w=[9.0], v=[230.0], kwh=[5.0]))
+    state = states(collector, silent)["taurus-1"]
+    assert (state.w, state.timestamp, state.kwh) == (expected, 1000.0, 0.0)
+    assert (state.state, state.v) == (("up", 230.0) if expected else ("stale", None))
+    assert collector.reading("taurus-1").w == 9.0
+
+
+def test_a_stale_probe_that_is_measured_again_is_up():
+    collector = collected(message(w=[9.0]))
+    assert states(collector, 11)["taurus-1"].state == "stale"
+    collector.add(message(seq=1, w=[10.0]))
+    assert states(collector)["taurus-1"].w == 10.0
+
+
+def test_watts_that_later_messages_do_not_repeat_are_soon_unknown():
+    collector = collected(message(timestamp=1000.0, w=[9.0]), message(seq=1, timestamp=1009.0, v=[230.0], w=[None]))
+    state = states(collector)["taurus-1"]
+    assert (state.timestamp, state.w, state.v) == (1000.0, 9.0, 230.0)
+    collector.add(message(seq=2, timestamp=1010.5, v=[231.0], w=[None]))
+    state = states(collector)["taurus-1"]
+    assert (state.timestamp, state.w, state.v, state.state) == (1010.5, None, 231.0, "up")
+
+
+def test_a_silent_probe_is_in_no_snapshot():
+    collector = collected(message(), cleaning_interval=300.0)
+    assert list(states(collector, 300)) == ["taurus-1"]
+    assert states(collector, 1) == {}
+
+
+def test_a_snapshot_serves_a_tenth_of_a_second_and_is_numbered():
+    collector = collected(message(w=[1.0]))
+    first = collector.snapshot()
+    collector.add(message(seq=1, w=[2.0]))
+    collector._clock.now += 0.09
+    assert collector.snapshot() is first
+    collector._clock.now += 0.02
+    second = collector.snapshot()
+    assert (second.generation, second.probes[0].w) == (first.generation + 1, 2.0)
+
+
+def test_what_has_not_changed_is_not_made_anew():
+    collector = collected(message(probes=["a", "b"], w=[1.0, 1.0]))
+    before = states(collector)
+    collector.add(message(seq=1, probes=["b"], w=[2.0]))
+    after = states(collector)
+    assert after["a"] is before["a"]
+    assert after["b"].w == 2.0
+
+
+def test_events_of_the_register_are_kept_with_their_values():
+    collector = collected(
+        message(seq=0, kwh=[50.0], timestamp=1.0),
+        message(seq=1, kwh=[1.0], timestamp=2.0),
+        message(seq=2, kwh=[1000.0], timestamp=3.0),
+    )
+    assert collector.events("taurus-1") == [Event(2.0, "reset", 50.0, 1.0), Event(3.0, "jump", 1.0, 1000.0)]
+    assert collector.events("taurus-2") == []
+
+
+def test_another_wattmeter_of_a_probe_is_an_event():
+    collector = collected(message("one", kwh=[50.0]))
+    collector._clock.now += 311
+    collector.add(message("two", kwh=[7.0], timestamp=9.0))
+    assert collector.events("taurus-1") == [Event(9.0, "replaced", 50.0, None)]
+
+
+def test_a_listener_hears_what_is_taken_and_nothing_else():
+    collector, heard = collected(), []
+    collector.subscribe(heard.append)
+    first = message(boot=1, seq=0, timestamp=1000.0)
+    collector.add(first)
+    collector.add(message(boot=2, seq=0, timestamp=999.0))
+    assert heard == [first]
+
+
+def test_states_are_whole_while_measurements_come():
+    """Watts and timestamp of a probe are told apart from each other in no snapshot."""
+    collector, stop, torn = Collector(), threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            collector._taken_at = float("-inf")
+            torn.extend(state for state in collector.snapshot().probes if state.w != state.timestamp)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for seq in range(3000):
+        names = [f"p{seq // 300}.{number}" for number in range(10)]
+        collector.add(message(seq=seq, timestamp=float(seq), probes=names, w=[float(seq)] * 10))
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert torn == []
+    assert len(collector.readings()) == 100

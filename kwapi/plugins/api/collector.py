@@ -1,39 +1,29 @@
-"""What the energy API knows of each probe: its last watts, when they were measured, and its energy.
+"""What the energy API knows of each probe: its last values, when they were measured, and its energy.
 
 add() is called by the one thread that reads the bus; requests read snapshots, which cost it nothing.
 """
 
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from kwapi.energy import MAX_GAP, EnergyRegister, Instant, gap_limit
+from kwapi.energy import MAX_GAP, Instant, gap_limit
 from kwapi.measurement import Column, Message
+from kwapi.plugins.api.probe import Probe
+from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
 
+__all__ = ["Collector", "Event", "ProbeState", "Reading", "Snapshot"]
+
 LOG = logging.getLogger(__name__)
-
-
-class Reading(NamedTuple):
-    """A probe as the API shows it: Unix seconds of the last watts, those watts, and kWh since we know the probe."""
-
-    timestamp: float
-    w: float
-    kwh: float
-
-
-@dataclass(slots=True)
-class _Probe:
-    wattmeter: str
-    interval: float
-    heard_at: float  # our clock
-    energy: EnergyRegister = field(default_factory=EnergyRegister)
+SNAPSHOT_PERIOD = 0.1  # seconds for which a snapshot is good enough
+MAX_EVENTS = 100  # kept of each probe
 
 
 class Collector:
-    """Keeps the readings of all probes; who may report one, ownership.py decides."""
+    """Keeps what is known of all probes; who may report one, ownership.py decides."""
 
     def __init__(
         self,
@@ -41,14 +31,22 @@ class Collector:
         cleaning_interval: float = 300.0,
         max_gap: float = MAX_GAP,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.conflicts = Conflicts()
         self._publishers = Publishers(cleaning_interval, self.conflicts)
         self._cleaning_interval = cleaning_interval
         self._max_gap = max_gap
         self._clock = clock
-        self._probes: dict[str, _Probe] = {}
+        self._wall_clock = wall_clock
+        self._probes: dict[str, Probe] = {}
         self._readings: dict[str, Reading] = {}
+        self._events: dict[str, deque[Event]] = {}
+        self._listeners: list[Callable[[Message], None]] = []
+        self._taking = threading.Lock()  # of a snapshot
+        self._snapshot = Snapshot(0, 0.0, ())
+        self._taken_at = float("-inf")  # our clock
+        self._sorted: list[str] = []
 
     def add(self, message: Message) -> None:
         """Take one message of the bus; they come in order for each wattmeter."""
@@ -57,24 +55,39 @@ class Collector:
             return
         at = Instant(message.boot, message.timestamp, message.monotonic)
         max_gap = gap_limit(self._max_gap, message.interval)
+        rest = message if message.v or message.a or message.va else None
         nothing: Column = [None] * len(message.probes)
         columns = zip(
             message.probes, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True
         )
-        for name, watts, kwh, kwh_wrap in columns:
+        for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
             probe = self._probes.get(name)
             if probe is None or probe.wattmeter != message.wattmeter:
                 probe = self._claim(name, probe, message, now)
                 if probe is None:
                     continue
             probe.heard_at, probe.interval = now, message.interval
+            if message.level is not None:
+                probe.level = message.level[place]
             event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
             if event is not None:
                 LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
+                self._note(name, Event(message.timestamp, *event))
+            if watts is not None:
+                probe.watts, probe.watts_timestamp = watts, message.timestamp
+            if rest is not None:
+                probe.rest, probe.place = rest, place
+            probe.tell(message.timestamp)
             if watts is not None:
                 self._readings[name] = Reading(message.timestamp, watts, probe.energy.kwh)
             elif kwh is not None and (last := self._readings.get(name)) is not None:
                 self._readings[name] = last._replace(kwh=probe.energy.kwh)
+        for listener in self._listeners:
+            listener(message)
+
+    def subscribe(self, listener: Callable[[Message], None]) -> None:
+        """Have every message that is taken handed to a listener, by the thread of the bus, which must not wait."""
+        self._listeners.append(listener)
 
     def readings(self) -> dict[str, Reading]:
         """Return the readings of all probes that are not silent, by id, in the order they were first heard."""
@@ -89,15 +102,52 @@ class Collector:
             return None
         return reading
 
-    def _claim(self, name: str, owned: _Probe | None, message: Message, now: float) -> _Probe | None:
+    def snapshot(self) -> Snapshot:
+        """Return all probes that are not silent; a snapshot serves everybody who asks in a tenth of a second.
+
+        While one is taken the one before is returned, if there is one.
+        """
+        if self._is_fresh() or not self._taking.acquire(blocking=self._snapshot.generation == 0):
+            return self._snapshot
+        try:
+            if not self._is_fresh():  # nobody took one while we waited
+                self._take()
+        finally:
+            self._taking.release()
+        return self._snapshot
+
+    def events(self, probe: str) -> list[Event]:
+        """Return what the energy registers of a probe did other than count on, the newest last."""
+        return list(self._events.get(probe, ()))
+
+    def _is_fresh(self) -> bool:
+        return self._clock() - self._taken_at < SNAPSHOT_PERIOD
+
+    def _take(self) -> None:
+        """Make a snapshot; only what has changed since the one before is made anew."""
+        now, probes = self._clock(), self._probes.copy()
+        if len(probes) != len(self._sorted):
+            self._sorted = sorted(probes)
+        heard_since = now - self._cleaning_interval
+        states = (probes[name].state(now, heard_since) for name in self._sorted)
+        live = tuple(state for state in states if state is not None)
+        self._snapshot = Snapshot(self._snapshot.generation + 1, self._wall_clock(), live)
+        self._taken_at = now
+
+    def _claim(self, name: str, owned: Probe | None, message: Message, now: float) -> Probe | None:
         """Return the probe if the message's wattmeter may report it, None if another one does."""
         if owned is None:
-            self._probes[name] = _Probe(message.wattmeter, message.interval, now)
-        elif has_lapsed(now - owned.heard_at, owned.interval, self._cleaning_interval):
-            LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
-            owned.wattmeter = message.wattmeter
-            owned.energy.change_source()
-        else:
+            probe = Probe(name, message.wattmeter, "device", message.interval, now, message.timestamp)
+            self._probes[name] = probe
+            return probe
+        if not has_lapsed(now - owned.heard_at, owned.interval, self._cleaning_interval):
             self.conflicts.note(name, "two wattmeters report the probe %s")
             return None
-        return self._probes[name]
+        LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
+        self._note(name, Event(message.timestamp, "replaced", owned.energy.register, None))
+        owned.wattmeter = message.wattmeter
+        owned.energy.change_source()
+        return owned
+
+    def _note(self, name: str, event: Event) -> None:
+        self._events.setdefault(name, deque(maxlen=MAX_EVENTS)).append(event)

@@ -1,0 +1,106 @@
+"""What is kept of one probe. The thread of the bus changes it; any other may ask for its state."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from kwapi.energy import EnergyRegister
+from kwapi.measurement import Column, Message, stale_after
+from kwapi.plugins.api.states import ProbeState
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """All that a probe's state is made of, replaced as a whole, so that nobody sees half of a measurement.
+
+    ``heard_at`` is of our clock, the timestamps are the wattmeter's.
+    """
+
+    heard_at: float
+    timestamp: float
+    watts_timestamp: float | None
+    watts: float | None
+    rest: Message | None  # the last message with volts, amps or volt-amperes of the wattmeter
+    place: int  # of the probe in that message
+    wattmeter: str
+    level: str
+    interval: float
+    kwh: float
+    measured: float
+    unknown: float
+
+
+@dataclass(slots=True)
+class Probe:
+    """One probe since it was first measured, ``since``."""
+
+    name: str
+    wattmeter: str
+    level: str
+    interval: float
+    heard_at: float  # our clock
+    since: float
+    energy: EnergyRegister = field(default_factory=EnergyRegister)
+    watts: float | None = None
+    watts_timestamp: float | None = None
+    rest: Message | None = None
+    place: int = 0
+    told: Told | None = None
+    _shown: ProbeState | None = None  # made of _shown_told
+    _shown_told: Told | None = None
+
+    def tell(self, timestamp: float) -> None:
+        """Show readers what is known now, after a measurement of that timestamp."""
+        total = self.energy.total
+        self.told = Told(
+            self.heard_at,
+            timestamp,
+            self.watts_timestamp,
+            self.watts,
+            self.rest,
+            self.place,
+            self.wattmeter,
+            self.level,
+            self.interval,
+            total.kwh,
+            total.measured,
+            total.unknown,
+        )
+
+    def state(self, now: float, heard_since: float) -> ProbeState | None:
+        """Return the state, None if the probe is silent for longer; for one thread at a time."""
+        told = self.told
+        if told is None or told.heard_at < heard_since:
+            return None
+        state = "up" if now - told.heard_at <= stale_after(told.interval) else "stale"
+        if self._shown is None or self._shown_told is not told or self._shown.state != state:
+            self._shown, self._shown_told = state_of(self.name, self.since, told, state), told
+        return self._shown
+
+
+def state_of(name: str, since: float, told: Told, state: str) -> ProbeState:
+    """Return a probe as it is shown; a value that later messages do not repeat is soon no longer current."""
+    current_since = told.timestamp - stale_after(told.interval) if state == "up" else float("inf")
+    has_watts = told.watts_timestamp is not None and told.watts_timestamp >= current_since
+    rest = told.rest if told.rest is not None and told.rest.timestamp >= current_since else None
+    seconds = told.measured + told.unknown
+
+    def value(column: Column | None) -> float | None:
+        return None if column is None else column[told.place]
+
+    return ProbeState(
+        id=name,
+        wattmeter=told.wattmeter,
+        level=told.level,
+        timestamp=told.watts_timestamp if has_watts else told.timestamp,
+        w=told.watts if has_watts else None,
+        v=value(rest.v) if rest else None,
+        a=value(rest.a) if rest else None,
+        va=value(rest.va) if rest else None,
+        kwh=told.kwh,
+        kwh_since=since,
+        measured_seconds=told.measured,
+        unknown_seconds=told.unknown,
+        coverage=told.measured / seconds if seconds > 0 else None,
+        interval=told.interval,
+        state=state,
+    )
