@@ -36,7 +36,9 @@ class Endpoint(types.String):
 
 
 STATE_DIR = cfg.StrOpt(
-    "state_dir", default="/var/lib/kwapi", help="Directory for what must survive a restart: the signing key, RRD files."
+    "state_dir",
+    default="/var/lib/kwapi",
+    help="Directory for what must survive a restart: the signing key, energy registers, RRD files.",
 )
 COMMON = (
     cfg.StrOpt(

@@ -89,6 +89,12 @@ class EnergyRegister:
         return self.total.kwh
 
     @property
+    def last_at(self) -> Instant | None:
+        """When the last measurement that counted was made."""
+        known = [at for at in (self.watts_at, self.register_at) if at is not None]
+        return max(known, key=lambda at: at.timestamp, default=None)
+
+    @property
     def coverage(self) -> float | None:
         """Share of the time since the first measurement that was measured, None before any time has passed."""
         seconds = self.total.measured + self.total.unknown

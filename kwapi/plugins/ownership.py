@@ -53,6 +53,10 @@ class Publishers:
         self._conflicts = conflicts
         self._holders: dict[str, _Holder] = {}
 
+    def resume(self, wattmeter: str, boot: int, timestamp: float, interval: float, heard_at: float) -> None:
+        """Let a boot hold a wattmeter as it did before we were started; its newest message has that timestamp."""
+        self._holders[wattmeter] = _Holder(boot, heard_at, timestamp, interval, timestamp)
+
     def admit(self, message: Message, now: float) -> bool:
         """Return whether a message comes from the wattmeter's publisher; ``now`` never steps."""
         holder = self._holders.get(message.wattmeter)

@@ -78,9 +78,12 @@ def test_the_api_does_not_open_itself_to_anybody(tmp_path, text):
     assert "acl_enabled" in refused("api", "--config-file", str(path))
 
 
-def test_a_port_in_use_is_named(tmp_path):
+def test_a_state_directory_or_a_port_in_use_is_named(tmp_path):
     with Site(tmp_path, DUMMY) as site:
         site.start("drivers", "api")
         eventually(lambda: site.get("/v1/") is not None)
-        printed = refused("api", "--config-dir", str(tmp_path))
+        assert "another process, such as a kwapi-api, uses" in refused("api", "--config-dir", str(tmp_path))
+        conf = (tmp_path / "api.conf").read_text().replace("/state\n", "/other\n")
+        (tmp_path / "other.conf").write_text(f"{conf}signing_key_file = {tmp_path}/state/signing.key\n")
+        printed = refused("api", "--config-file", str(tmp_path / "other.conf"))
         assert f"cannot listen on host 127.0.0.1 port {site.api_port}" in printed

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from oslo_config import cfg
 
@@ -11,6 +12,7 @@ from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.registers import DIRECTORY, Registers
 from kwapi.plugins.api.views import create_app
 from kwapi.plugins.subscription import subscriber_of
 
@@ -44,12 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.start_logging(conf.log_level)
         service.block_signals()
         subscriber = subscriber_of(conf)
-        collector = Collector(cleaning_interval=conf.cleaning_interval, max_gap=conf.max_gap)
+        registers = Registers(Path(conf.state_dir) / DIRECTORY)
+        collector = Collector(registers, cleaning_interval=conf.cleaning_interval, max_gap=conf.max_gap)
         server = service.HttpServer(create_app(collector, subscriber.gate.counts), conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)
     LOG.warning("acl_enabled is false: anybody on this machine may read")
     LOG.info("answering on http://%s:%d/v1/probes/", conf.host, conf.port)
     return service.run(
-        [service.Task("bus", partial(subscriber.run, add=collector.add)), service.Task("http", server.run)]
+        [
+            service.Task("bus", partial(subscriber.run, add=collector.add)),
+            service.Task("http", server.run),
+            service.Task("energy", registers.run),  # last to stop, so that it has what the bus still brought
+        ]
     )

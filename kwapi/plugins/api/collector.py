@@ -6,12 +6,13 @@ add() is called by the one thread that reads the bus; requests read snapshots, w
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from kwapi.energy import MAX_GAP, Instant, gap_limit
 from kwapi.measurement import Column, Message
+from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.probe import Probe
+from kwapi.plugins.api.registers import Registers
 from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
 
@@ -19,7 +20,6 @@ __all__ = ["Collector", "Event", "ProbeState", "Reading", "Snapshot"]
 
 LOG = logging.getLogger(__name__)
 SNAPSHOT_PERIOD = 0.1  # seconds for which a snapshot is good enough
-MAX_EVENTS = 100  # kept of each probe
 
 
 class Collector:
@@ -27,6 +27,7 @@ class Collector:
 
     def __init__(
         self,
+        registers: Registers | None = None,
         *,
         cleaning_interval: float = 300.0,
         max_gap: float = MAX_GAP,
@@ -39,19 +40,25 @@ class Collector:
         self._max_gap = max_gap
         self._clock = clock
         self._wall_clock = wall_clock
+        self._registers = registers
+        self._events = EventLog() if registers is None else registers.events
         self._probes: dict[str, Probe] = {}
         self._readings: dict[str, Reading] = {}
-        self._events: dict[str, deque[Event]] = {}
+        self._resumed: dict[
+            str, Instant
+        ] = {}  # by wattmeter: up to when its measurements were counted before the start
         self._listeners: list[Callable[[Message], None]] = []
         self._taking = threading.Lock()  # of a snapshot
         self._snapshot = Snapshot(0, 0.0, ())
         self._taken_at = float("-inf")  # our clock
         self._sorted: list[str] = []
+        if registers is not None:
+            self._resume(registers)
 
     def add(self, message: Message) -> None:
         """Take one message of the bus; they come in order for each wattmeter."""
         now = self._clock()
-        if not self._publishers.admit(message, now):
+        if (self._resumed and not self._is_new(message)) or not self._publishers.admit(message, now):
             return
         at = Instant(message.boot, message.timestamp, message.monotonic)
         max_gap = gap_limit(self._max_gap, message.interval)
@@ -60,28 +67,29 @@ class Collector:
         columns = zip(
             message.probes, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True
         )
+        write = None if self._registers is None else self._registers.write
         for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
             probe = self._probes.get(name)
             if probe is None or probe.wattmeter != message.wattmeter:
                 probe = self._claim(name, probe, message, now)
                 if probe is None:
                     continue
-            probe.heard_at, probe.interval = now, message.interval
-            if message.level is not None:
-                probe.level = message.level[place]
+            probe.heard_at, probe.interval, probe.timestamp = now, message.interval, message.timestamp
+            if message.level is not None and message.level[place] != probe.level:
+                probe.level, probe.identity = message.level[place], b""
             event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
             if event is not None:
                 LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
-                self._note(name, Event(message.timestamp, *event))
+                self._events.note({name: Event(message.timestamp, *event)})
             if watts is not None:
                 probe.watts, probe.watts_timestamp = watts, message.timestamp
             if rest is not None:
                 probe.rest, probe.place = rest, place
-            probe.tell(message.timestamp)
-            if watts is not None:
-                self._readings[name] = Reading(message.timestamp, watts, probe.energy.kwh)
-            elif kwh is not None and (last := self._readings.get(name)) is not None:
-                self._readings[name] = last._replace(kwh=probe.energy.kwh)
+            if write is not None:
+                write(probe)  # before anybody is told
+            probe.tell()
+            if probe.watts is not None and probe.watts_timestamp is not None:
+                self._readings[name] = Reading(probe.watts_timestamp, probe.watts, probe.energy.kwh)
         for listener in self._listeners:
             listener(message)
 
@@ -118,7 +126,32 @@ class Collector:
 
     def events(self, probe: str) -> list[Event]:
         """Return what the energy registers of a probe did other than count on, the newest last."""
-        return list(self._events.get(probe, ()))
+        return self._events.of(probe)
+
+    def _resume(self, registers: Registers) -> None:
+        """Go on where the process before us stopped."""
+        self._probes = registers.load(self._clock(), self._wall_clock())
+        newest: dict[str, Probe] = {}
+        for name, probe in self._probes.items():
+            probe.tell()
+            if probe.watts is not None and probe.watts_timestamp is not None:
+                self._readings[name] = Reading(probe.watts_timestamp, probe.watts, probe.energy.kwh)
+            if probe.timestamp >= newest.setdefault(probe.wattmeter, probe).timestamp:
+                newest[probe.wattmeter] = probe
+        for wattmeter, probe in newest.items():
+            if (at := probe.energy.last_at) is not None:
+                self._resumed[wattmeter] = at
+                self._publishers.resume(wattmeter, at.boot, at.timestamp, probe.interval, probe.heard_at)
+
+    def _is_new(self, message: Message) -> bool:
+        """Return whether a message was not counted before the start: the gate does not know what was heard then."""
+        last = self._resumed.get(message.wattmeter)
+        if last is None or message.boot != last.boot:
+            return True
+        if message.monotonic <= last.monotonic:
+            return False
+        del self._resumed[message.wattmeter]
+        return True
 
     def _is_fresh(self) -> bool:
         return self._clock() - self._taken_at < SNAPSHOT_PERIOD
@@ -137,17 +170,16 @@ class Collector:
     def _claim(self, name: str, owned: Probe | None, message: Message, now: float) -> Probe | None:
         """Return the probe if the message's wattmeter may report it, None if another one does."""
         if owned is None:
-            probe = Probe(name, message.wattmeter, "device", message.interval, now, message.timestamp)
+            probe = Probe(
+                name, message.wattmeter, "device", message.interval, now, message.timestamp, message.timestamp
+            )
             self._probes[name] = probe
             return probe
         if not has_lapsed(now - owned.heard_at, owned.interval, self._cleaning_interval):
             self.conflicts.note(name, "two wattmeters report the probe %s")
             return None
         LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
-        self._note(name, Event(message.timestamp, "replaced", owned.energy.register, None))
-        owned.wattmeter = message.wattmeter
+        self._events.note({name: Event(message.timestamp, "replaced", owned.energy.register, None)})
+        owned.wattmeter, owned.identity = message.wattmeter, b""
         owned.energy.change_source()
         return owned
-
-    def _note(self, name: str, event: Event) -> None:
-        self._events.setdefault(name, deque(maxlen=MAX_EVENTS)).append(event)

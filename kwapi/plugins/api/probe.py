@@ -39,21 +39,24 @@ class Probe:
     interval: float
     heard_at: float  # our clock
     since: float
+    timestamp: float  # of the last measurement, by the wattmeter's clock
     energy: EnergyRegister = field(default_factory=EnergyRegister)
     watts: float | None = None
     watts_timestamp: float | None = None
     rest: Message | None = None
     place: int = 0
     told: Told | None = None
+    slot: int = 0  # of the state file, 0 for none
+    identity: bytes = b""  # names and level as they stand there
     _shown: ProbeState | None = None  # made of _shown_told
     _shown_told: Told | None = None
 
-    def tell(self, timestamp: float) -> None:
-        """Show readers what is known now, after a measurement of that timestamp."""
+    def tell(self) -> None:
+        """Show readers what is known now."""
         total = self.energy.total
         self.told = Told(
             self.heard_at,
-            timestamp,
+            self.timestamp,
             self.watts_timestamp,
             self.watts,
             self.rest,

@@ -1,0 +1,223 @@
+"""The energy registers of all probes as they survive whatever happens, in a directory of their own.
+
+    registers      a slot for each probe (slots.py, record.py); slot 0 tells how the file was left
+    events.jsonl   events.py
+    lock           held by the one process that writes
+
+kill -9 loses nothing: what is written belongs to the kernel at once. The disk has it SYNC_PERIOD later; what a power
+loss takes is less than that, and each probe has an event of it. What is damaged is told and left out, a file that is
+no register file of this version is kept aside.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kwapi.errors import ConfigError
+from kwapi.plugins.api.events import EventLog
+from kwapi.plugins.api.probe import Probe
+from kwapi.plugins.api.record import VERSION, Unreadable, pack, unpack
+from kwapi.plugins.api.slots import HEAD, Slots
+from kwapi.plugins.api.states import Event
+
+LOG = logging.getLogger(__name__)
+FORMAT = b"kwapi energy %d\n"
+SYNC_PERIOD = 10.0  # seconds
+DIRECTORY = "energy"  # in state_dir
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # of the machine: another one after every start of it
+
+
+class Contents(NamedTuple):
+    """What a register file holds: probes by name in the order of their slots, free slots with the first one last.
+
+    ``doubles`` are what a rename that was cut short leaves of a probe: of two the one that counted more has the energy
+    of both.
+    """
+
+    probes: dict[str, Probe]
+    damaged: int
+    free: list[int]
+    doubles: list[Probe]
+
+
+class Registers:
+    """The register file of a directory, for one process; ConfigError if another one has it or it cannot be used."""
+
+    def __init__(self, directory: Path, *, boot_id: str | None = None) -> None:
+        self.path = directory / "registers"
+        try:
+            self._boot_id = BOOT_ID.read_text().strip() if boot_id is None else boot_id
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(directory)
+            _keep_aside_unless_ours(self.path)
+            self._slots = Slots(self.path, FORMAT % VERSION)
+            self.events = EventLog(directory / "events.jsonl")
+        except OSError as error:
+            raise ConfigError(f"state_dir: cannot use {directory}: {error.strerror}") from error
+        self._free: list[int] = []
+        self._full = False
+        self._broken = False
+
+    def load(self, now: float, wall_now: float) -> dict[str, Probe]:
+        """Return the probes of the file, by name; ``now`` is of the clock by which they are heard."""
+        before = self._opened()
+        probes, damaged, self._free, doubles = read_all(self._slots, now, wall_now)
+        for probe in doubles:
+            self.remove(probe)
+        if damaged:
+            LOG.error("%s: %d records are damaged, what they counted is lost", self.path, damaged)
+        if (missing := before.get("slots", 0) - self._slots.found) > 0:
+            LOG.error("%s: the last %d of %d slots are missing", self.path, missing, before["slots"])
+        if before and not before["closed"] and before["boot"] != self._boot_id:
+            LOG.warning("the machine stopped without warning: energy of its last %g s may be lost", SYNC_PERIOD)
+            self.events.note(
+                {name: Event(wall_now, "power loss", None, probe.energy.kwh) for name, probe in probes.items()}
+            )
+        return probes
+
+    def write(self, probe: Probe) -> None:
+        """Make a probe's record what it is now; where there is no room for one, that is told and no more."""
+        if not probe.slot:
+            if not self._free:
+                self._grow()
+            if not self._free:
+                return
+            probe.slot = self._free.pop()
+        self._slots.write(probe.slot, pack(probe))
+
+    def remove(self, probe: Probe) -> None:
+        """Forget a probe's record."""
+        if probe.slot:
+            self._slots.write(probe.slot, b"")
+            self._free.append(probe.slot)
+            probe.slot = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Have the disk hold what was written, again and again, and a last time when stopped."""
+        while not stop.wait(SYNC_PERIOD):
+            self.sync()
+        self.close()
+
+    def sync(self) -> None:
+        """Have the disk hold what was written; that it cannot is told once."""
+        self._full = False  # there may be room by now
+        try:
+            self._slots.sync()
+            self.events.sync()
+        except OSError as error:
+            if not self._broken:
+                LOG.error("%s cannot be written, a loss of power now would be one of energy: %s", self.path, error)
+            self._broken = True
+        else:
+            if self._broken:
+                LOG.info("%s is written again", self.path)
+            self._broken = False
+
+    def close(self) -> None:
+        """Leave the files as a whole."""
+        self._tell(closed=True)
+        self.sync()
+        self._slots.close()
+        self.events.close()
+        os.close(self._lock)
+
+    def _opened(self) -> dict[str, Any]:
+        """Return how the file was left, {} if that is unknown, and note that it is in use."""
+        record = self._slots.read(0)
+        self._tell(closed=False)
+        self.sync()
+        return dict(json.loads(record)) if record else {}
+
+    def _tell(self, closed: bool) -> None:
+        told = {"boot": self._boot_id, "closed": closed, "slots": len(self._slots)}
+        self._slots.write(0, json.dumps(told).encode())
+
+    def _grow(self) -> None:
+        if self._full:
+            return
+        before = len(self._slots)
+        try:
+            self._slots.grow()
+        except OSError as error:
+            LOG.error("%s cannot grow, new probes are kept in memory only: %s", self.path, error)
+            self._full = True
+            return
+        self._free = list(range(len(self._slots) - 1, before - 1, -1))
+        self._tell(closed=False)
+
+
+def lock(directory: Path) -> int:
+    """Return the descriptor that holds the directory for this process; ConfigError if another process does."""
+    file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise ConfigError(f"state_dir: another process, such as a kwapi-api, uses {directory}") from error
+    return file
+
+
+def read_all(slots: Slots, now: float, wall_now: float) -> Contents:
+    """Return what the slots hold."""
+    probes: dict[str, Probe] = {}
+    damaged, free, doubles = 0, [], []
+    for number in range(len(slots) - 1, 0, -1):
+        record = slots.read(number)
+        try:
+            if not record:
+                raise Unreadable("nothing there")
+            probe = unpack(record, now, wall_now)
+        except Unreadable:
+            damaged += record != b""
+            free.append(number)
+            continue
+        probe.slot = number
+        other = probes.get(probe.name)
+        if other is not None and other.energy.kwh > probe.energy.kwh:
+            doubles.append(probe)
+            continue
+        if other is not None:
+            doubles.append(other)
+        probes[probe.name] = probe
+    in_order = sorted(probes.values(), key=lambda probe: probe.slot)
+    return Contents({probe.name: probe for probe in in_order}, damaged, free, doubles)
+
+
+def _keep_aside_unless_ours(path: Path) -> None:
+    """Rename a file that is no register file of this version; one of which only the beginning is damaged stays."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except FileNotFoundError:
+        return
+    if head.startswith(FORMAT % VERSION):
+        return
+    version = re.match(FORMAT.replace(b"%d", rb"(\d+)"), head)
+    contents = _contents(path) if head and not version else None
+    if version:
+        why = f"has version {int(version[1])}, not {VERSION}"
+    elif contents and contents.probes:
+        LOG.error("%s: its beginning is damaged, the records are used", path)
+        return
+    elif contents and (any(head) or contents.damaged):
+        why = "holds no energy registers"
+    else:
+        return  # nothing was ever written
+    number = 1
+    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    LOG.error("%s %s: it is kept as %s, and energy is counted from 0", path, why, aside.name)
+
+
+def _contents(path: Path) -> Contents:
+    slots = Slots(path, b"", read_only=True)
+    try:
+        return read_all(slots, 0.0, 0.0)
+    finally:
+        slots.close()

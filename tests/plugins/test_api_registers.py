@@ -1,0 +1,284 @@
+import os
+import resource
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwapi.errors import ConfigError
+from kwapi.plugins.api.collector import Collector, Event
+from kwapi.plugins.api.registers import Registers
+from kwapi.plugins.api.slots import FIRST_SLOTS, HEAD, SLOT
+from tests.clock import Clock
+from tests.messages import message
+
+PROBES = ["a", "b", "Ünï rack.1"]
+
+
+def collector_of(directory, boot_id="boot one", **clocks):
+    return Collector(Registers(directory, boot_id=boot_id), **{"clock": Clock(), "wall_clock": Clock(1010.0), **clocks})
+
+
+def killed(collector):
+    """Leave the files as kill -9 does."""
+    os.close(collector._registers._lock)
+
+
+def feed(collector, *rows, probes=PROBES, boot=1):
+    """Add messages of (second, watts[, register])."""
+    for second, watts, *register in rows:
+        columns = {"w": [watts] * len(probes)} | ({"kwh": register * len(probes)} if register else {})
+        collector.add(
+            message(boot=boot, seq=int(second), timestamp=1000.0 + second, monotonic=second, probes=probes, **columns)
+        )
+
+
+def kwhs(collector):
+    return {name: reading.kwh for name, reading in collector.readings().items()}
+
+
+def test_after_kill_9_everything_that_was_served_is_there(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 7200.0))
+    killed(before)
+    after = collector_of(tmp_path)
+    assert after.readings() == before.readings()
+    assert [state.id for state in after.snapshot().probes] == sorted(PROBES)
+    assert after.snapshot().probes == before.snapshot().probes
+
+
+@pytest.mark.parametrize(("down", "kwh", "unknown"), [(60, 0.06 + 0.01, 0), (61, 0.01, 61)])
+def test_the_time_between_is_integrated_if_it_is_short_and_else_unknown(tmp_path, down, kwh, unknown):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0))
+    killed(before)
+    after = collector_of(tmp_path)
+    feed(after, (10 + down, 3600.0))
+    assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(kwh))
+    assert {state.unknown_seconds for state in after.snapshot().probes} == {unknown}
+
+
+def test_a_register_bridges_the_time_between_exactly(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0, 50.0), (10, 3600.0, 50.5))
+    killed(before)
+    after = collector_of(tmp_path)
+    feed(after, (36010, 3600.0, 57.25))
+    assert kwhs(after) == dict.fromkeys(PROBES, 7.25)
+    assert after.events("a") == []
+
+
+def test_what_a_restart_interrupts_goes_on_as_without_it(tmp_path):
+    """Every state that a register can be in: after a step back, with watts pending, ahead of a silent register."""
+    rows = [(0, 100.0, 8000.0), (1, 100.0, 8000.5), (2, 100.0, 8000.2), (9, 100.0), (80, 100.0), (90, 100.0)]
+    rows += [(95, 100.0, 8000.6), (100, 100.0, 3.0), (105, 100.0, 3.1), (110, 100.0, 8000.8), (300, 50.0), (301, 50.0)]
+    whole = collector_of(tmp_path / "whole")
+    feed(whole, *rows)
+    for cut in range(1, len(rows)):
+        first = collector_of(tmp_path / str(cut))
+        feed(first, *rows[:cut])
+        killed(first)
+        second = collector_of(tmp_path / str(cut))
+        feed(second, *rows[cut:])
+        assert second.readings() == whole.readings()
+        assert second.events("a") == whole.events("a")
+        assert [energy(second), kwhs(second)] == [energy(whole), kwhs(whole)]
+
+
+def energy(collector):
+    return {name: probe.energy for name, probe in collector._probes.items()}
+
+
+def test_what_was_counted_before_the_restart_is_not_counted_again(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0), (20, 3600.0))
+    killed(before)
+    after = collector_of(tmp_path)
+    feed(after, (10, 3600.0), (20, 3600.0))
+    assert kwhs(after) == kwhs(before)
+    feed(after, (30, 3600.0), (40, 3600.0))
+    assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.04))
+
+
+def test_a_replay_of_an_earlier_boot_does_not_take_over_after_a_restart(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (20, 3600.0), boot=2)
+    killed(before)
+    after = collector_of(tmp_path)
+    feed(after, (10, 9.0), boot=1)
+    assert after.reading("a").w == 3600.0
+    assert after.conflicts.counts == {"lyon.pdu1": 1}
+
+
+def test_a_probe_silent_since_long_is_known_but_not_listed_and_its_energy_goes_on(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0, 5.0), (10, 3600.0, 5.5))
+    before._registers.close()
+    after = collector_of(tmp_path, wall_clock=Clock(1011.0 + 300.0))
+    assert after.readings() == {}
+    assert after.snapshot().probes == ()
+    feed(after, (400, 3600.0, 6.0))
+    assert kwhs(after) == dict.fromkeys(PROBES, 1.0)
+
+
+def test_a_power_loss_of_the_machine_is_an_event_of_every_probe(tmp_path, caplog):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0))
+    killed(before)
+    after = collector_of(tmp_path, boot_id="boot two")
+    assert after.events("b") == [Event(1010.0, "power loss", None, pytest.approx(0.01))]
+    assert "the machine stopped without warning" in caplog.text
+
+
+@pytest.mark.parametrize(("closed", "boot_id"), [(True, "boot two"), (False, "boot one")])
+def test_a_proper_stop_or_a_kill_alone_is_no_power_loss(tmp_path, closed, boot_id):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0))
+    if closed:
+        before._registers.close()
+    else:
+        killed(before)
+    assert collector_of(tmp_path, boot_id=boot_id).events("a") == []
+
+
+def test_two_processes_on_one_directory_are_refused(tmp_path):
+    registers = Registers(tmp_path)
+    with pytest.raises(ConfigError, match="another process, such as a kwapi-api, uses"):
+        Registers(tmp_path)
+    registers.close()
+    Registers(tmp_path).close()
+
+
+def test_a_directory_that_cannot_be_used_is_a_mistake_of_the_configuration(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="state_dir: cannot use"):
+        Registers(tmp_path / "file")
+
+
+def test_the_file_grows_with_the_probes(tmp_path):
+    names = [f"p{number}" for number in range(3 * FIRST_SLOTS)]
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0), probes=names)
+    killed(before)
+    after = collector_of(tmp_path)
+    assert list(after.readings()) == names
+    assert kwhs(after) == kwhs(before)
+
+
+def test_a_file_of_another_version_is_kept_aside(tmp_path, caplog):
+    (tmp_path / "registers").write_bytes(b"kwapi energy 7\n" + b"of the future" * 1000)
+    collector = collector_of(tmp_path)
+    assert "has version 7, not 1" in caplog.text
+    assert (tmp_path / "registers.aside-1").read_bytes().startswith(b"kwapi energy 7\n")
+    feed(collector, (0, 1.0))
+    killed(collector)
+    assert len(collector_of(tmp_path).readings()) == 3
+
+
+@pytest.mark.parametrize("content", [b"x", b"\x00" * 5000 + b"x" * 2000, b"\xff" * 100_000])
+def test_a_file_of_something_else_is_kept_aside(tmp_path, caplog, content):
+    for number in (1, 2):
+        (tmp_path / "registers").write_bytes(content)
+        killed(collector_of(tmp_path))
+        assert (tmp_path / f"registers.aside-{number}").read_bytes() == content
+    assert caplog.text.count("holds no energy registers") == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 5000])
+def test_a_file_that_was_never_written_is_used(tmp_path, content):
+    (tmp_path / "registers").write_bytes(content)
+    killed(collector_of(tmp_path))
+    assert not list(tmp_path.glob("*aside*"))
+
+
+def test_where_the_beginning_is_damaged_the_records_are_used(tmp_path, caplog):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0))
+    killed(before)
+    with (tmp_path / "registers").open("r+b") as file:
+        file.write(b"\xff" * (HEAD + SLOT))
+    assert collector_of(tmp_path).readings() == before.readings()
+    assert "its beginning is damaged" in caplog.text
+
+
+def test_a_damaged_record_costs_one_probe_and_is_told(tmp_path, caplog):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0))
+    killed(before)
+    with (tmp_path / "registers").open("r+b") as file:
+        file.seek(HEAD + 2 * SLOT)
+        file.write(os.urandom(SLOT))
+    after = collector_of(tmp_path)
+    assert list(after.readings()) == ["a", "Ünï rack.1"]
+    assert "1 records are damaged" in caplog.text
+    feed(after, (20, 3600.0))
+    assert set(kwhs(after)) == set(PROBES)
+
+
+def test_slots_that_are_missing_are_told(tmp_path, caplog):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0))
+    killed(before)
+    os.truncate(tmp_path / "registers", HEAD + 2 * SLOT)
+    assert list(collector_of(tmp_path).readings()) == ["a"]
+    assert f"the last {FIRST_SLOTS - 2} of {FIRST_SLOTS} slots are missing" in caplog.text
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, HEAD + 6 * SLOT), st.binary(min_size=1, max_size=700), st.booleans()), max_size=4
+    ),
+    st.none() | st.integers(0, HEAD + 6 * SLOT),
+)
+def test_whatever_happens_to_the_file_the_start_succeeds_and_nothing_is_invented(tmp_path_factory, tears, cut):
+    directory = tmp_path_factory.mktemp("torn")
+    before = collector_of(directory)
+    feed(before, *((second, 3600.0, 50.0 + second / 1000) for second in range(5)))
+    true = kwhs(before)
+    killed(before)
+    before._registers._slots.close()
+    with (directory / "registers").open("r+b") as file:
+        for place, wrong, _ in tears:
+            file.seek(place)
+            file.write(wrong)
+        if cut is not None:
+            file.truncate(cut)
+    after = collector_of(directory)
+    assert set(kwhs(after)) <= set(PROBES)
+    # A record is the newest or the one before, which a measurement ago was; or it is lost as a whole.
+    assert all(
+        kwh in (pytest.approx(true[name]), pytest.approx(true[name] - 0.001)) for name, kwh in kwhs(after).items()
+    )
+    feed(after, (10, 3600.0, 50.010), (11, 3600.0, 50.011))
+    assert all(kwh == pytest.approx(0.011) or kwh == pytest.approx(0.001) for kwh in kwhs(after).values())
+    after._registers.close()
+
+
+def test_a_full_disk_keeps_new_probes_in_memory_and_tells_it_once(tmp_path, caplog):
+    collector = collector_of(tmp_path)
+    names = [f"p{number}" for number in range(FIRST_SLOTS + 5)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HEAD + FIRST_SLOTS * SLOT, limits[1]))
+    try:
+        feed(collector, (0, 3600.0), (10, 3600.0), probes=names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert kwhs(collector) == dict.fromkeys(names, pytest.approx(0.01))
+    assert caplog.text.count("cannot grow") == 1
+    collector._registers.sync()
+    feed(collector, (20, 3600.0), probes=names)
+    killed(collector)
+    assert kwhs(collector_of(tmp_path)) == dict.fromkeys(names, pytest.approx(0.02))
+
+
+def test_a_rename_that_was_cut_short_leaves_the_energy_of_both_once(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0), probes=["old", "new"])
+    before._probes["old"].name, before._probes["old"].identity = "new", b""
+    before._probes["old"].energy.total.kwh = 5.0
+    before._registers.write(before._probes["old"])
+    killed(before)
+    after = collector_of(tmp_path)
+    assert kwhs(after) == {"new": 5.0}
+    killed(after)
+    assert kwhs(collector_of(tmp_path)) == {"new": 5.0}
