@@ -175,9 +175,17 @@ WATTMETER = (
         help="Calibration: watts added to the power of a probe that draws any, such as web-1:-1.5.",
     ),
 )
+MACHINE = (
+    cfg.ListOpt(
+        "probes",
+        required=True,
+        help="The probes that feed the machine, such as one of each of its power supplies: pdu-a-7, pdu-b-7.",
+    ),
+)
 
 
 Problems = Callable[[cfg.ConfigOpts], Iterable[tuple[str, str]]]
+Sections = Callable[["Reader"], Iterable[str]]
 
 
 class Arguments(NamedTuple):
@@ -329,14 +337,24 @@ def no_problems(conf: cfg.ConfigOpts) -> Iterable[tuple[str, str]]:
     return ()
 
 
-def load(daemon: str, files: Sequence[Path], problems: Problems = no_problems) -> cfg.ConfigOpts:
-    """Return the configuration of a daemon that has no sections of its own; raise ConfigError with every mistake.
+def no_sections(reader: Reader) -> Iterable[str]:
+    """Read no section."""
+    return ()
 
-    problems(conf) gives (option, what is wrong) for each mistake that the options' own types cannot see.
+
+def load(
+    daemon: str, files: Sequence[Path], problems: Problems = no_problems, sections: Sections = no_sections
+) -> cfg.ConfigOpts:
+    """Return the configuration of a daemon; raise ConfigError with every mistake.
+
+    problems(conf) gives (option, what is wrong) for each mistake that the options' own types cannot see;
+    sections(reader) reads the sections that the daemon may have beside [DEFAULT], and gives their names.
     """
     reader = Reader(daemon, files)
+    known = (DEFAULT, *sections(reader))
     for section in reader.sections:
-        reader.mistake(section, "", f"unknown section; kwapi-{daemon} has [{DEFAULT}] only")
+        if section not in known:
+            reader.mistake(section, "", f"unknown section; kwapi-{daemon} has [{'], ['.join(known)}] only")
     if not reader.mistakes:
         for key, problem in problems(reader.conf):
             reader.mistake(DEFAULT, key, problem)

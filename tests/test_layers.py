@@ -66,7 +66,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.forwarder",),
     ("kwapi.plugins.subscription", "kwapi.plugins.ownership"),
     ("kwapi.plugins.rrd.archive", "kwapi.plugins.rrd.figures", "kwapi.plugins.api.states"),
-    ("kwapi.plugins.api.events", "kwapi.plugins.api.probe", "kwapi.plugins.api.slots"),
+    ("kwapi.plugins.api.events", "kwapi.plugins.api.machines", "kwapi.plugins.api.probe", "kwapi.plugins.api.slots"),
     ("kwapi.plugins.api.record",),
     ("kwapi.plugins.api.registers",),
     ("kwapi.plugins.api.collector", "kwapi.plugins.rrd.store"),

@@ -1,15 +1,17 @@
 """``kwapi check``: every mistake in the files of all four daemons."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
 
 from kwapi import service
-from kwapi.config import PATHS, Reader, load, no_problems
+from kwapi.config import PATHS, Reader, load, no_problems, no_sections
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.app import access_problems
+from kwapi.plugins.api.machines import read_machines
 
 HELP = "check the configuration files of all daemons"
 PROBLEMS = {"forwarder": no_problems, "api": access_problems, "rrd": no_problems}
@@ -23,12 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(directory: Path) -> dict[str, cfg.ConfigOpts]:
     """Return the configuration of each daemon; raise ConfigError with the mistakes of all files."""
     reader = Reader("drivers", [directory / "drivers.conf"])
-    read_wattmeters(reader)
+    wattmeters = read_wattmeters(reader)
+    owners = {probe: one.name for one in wattmeters for probe in one.new_driver(None).probe_names()}
+    sections = {"api": partial(read_machines, owners=owners)}
     mistakes = list(reader.mistakes)
     configurations = {"drivers": reader.conf}
     for daemon, problems in PROBLEMS.items():
         try:
-            configurations[daemon] = load(daemon, [directory / f"{daemon}.conf"], problems)
+            configurations[daemon] = load(
+                daemon, [directory / f"{daemon}.conf"], problems, sections.get(daemon, no_sections)
+            )
         except ConfigError as error:
             mistakes += error.mistakes
     if mistakes:

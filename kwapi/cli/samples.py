@@ -7,13 +7,19 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from kwapi.config import DRIVER, OPTIONS, WATTMETER
+from kwapi.config import DRIVER, MACHINE, OPTIONS, WATTMETER
 from kwapi.drivers import BUILT_IN, find_driver
 
 WIDTH = 100
 WATTMETER_SECTIONS = """
 # One section for each wattmeter, named as the wattmeter shall be called in the whole installation; the parts before
 # a dot group it: [lyon.pdu1] is the wattmeter pdu1 in Lyon. Every wattmeter has these options:
+"""
+MACHINE_SECTIONS = """
+# One section for each machine that several probes feed. It is shown wherever probes are, with the sum
+# of their power and energy, and is never added to a total.
+#[machine web-1]
+
 """
 
 
@@ -38,6 +44,8 @@ def sample(daemon: str) -> str:
     """Return the sample file of a daemon."""
     text = f"# Configuration of kwapi-{daemon}. What is commented out is the default.\n\n"
     text += section("DEFAULT", OPTIONS[daemon])
+    if daemon == "api":
+        text += MACHINE_SECTIONS + "\n".join(describe(option) for option in MACHINE)
     if daemon != "drivers":
         return text
     common = [option for option in WATTMETER if option is not DRIVER]

@@ -99,3 +99,14 @@ def test_a_terminal_gets_colour_and_a_pipe_gets_tabs(terminal, expected, monkeyp
     stream.isatty = lambda: terminal
     show(["p", "W"], [["a", None]], stream)
     assert stream.getvalue() == expected
+
+
+def test_check_tells_of_a_machine_with_the_name_of_a_probe(tmp_path, capsys):
+    for path in (ROOT / "etc" / "demo").iterdir():
+        (tmp_path / path.name).write_text(path.read_text())
+    with (tmp_path / "api.conf").open("a") as file:
+        file.write("[machine m]\nprobes = web-1\n[machine web-1]\nprobes = x\n")
+    assert main(["check", "--config-dir", str(tmp_path)]) == 2
+    printed = capsys.readouterr().err
+    assert "[machine web-1]: 'web-1' is a probe of the wattmeter" in printed
+    assert "[machine m] probes: 'web-1' is a machine" in printed

@@ -12,6 +12,7 @@ from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.machines import machines_of, read_machines
 from kwapi.plugins.api.registers import DIRECTORY, Registers
 from kwapi.plugins.api.views import create_app
 from kwapi.plugins.subscription import subscriber_of
@@ -40,14 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run kwapi-api; return its exit status."""
     arguments = parse_arguments("api", argv)
     try:
-        conf = load("api", arguments.files, access_problems)
+        conf = load("api", arguments.files, access_problems, read_machines)
         if arguments.check_only:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
         subscriber = subscriber_of(conf)
         registers = Registers(Path(conf.state_dir) / DIRECTORY)
-        collector = Collector(registers, cleaning_interval=conf.cleaning_interval, max_gap=conf.max_gap)
+        collector = Collector(
+            registers,
+            machines=machines_of(conf),
+            cleaning_interval=conf.cleaning_interval,
+            max_gap=conf.max_gap,
+        )
         server = service.HttpServer(create_app(collector, subscriber.gate.counts), conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)

@@ -6,11 +6,13 @@ add() is called by the one thread that reads the bus; requests read snapshots, w
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 
 from kwapi.energy import MAX_GAP, Instant, gap_limit
 from kwapi.measurement import Column, Message
 from kwapi.plugins.api.events import EventLog
+from kwapi.plugins.api.machines import Machine, reading_of, state_of_machine
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.registers import Registers
 from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
@@ -29,6 +31,7 @@ class Collector:
         self,
         registers: Registers | None = None,
         *,
+        machines: Sequence[Machine] = (),
         cleaning_interval: float = 300.0,
         max_gap: float = MAX_GAP,
         clock: Callable[[], float] = time.monotonic,
@@ -41,6 +44,7 @@ class Collector:
         self._clock = clock
         self._wall_clock = wall_clock
         self._registers = registers
+        self._machines = {machine.name: machine.probes for machine in machines}
         self._events = EventLog() if registers is None else registers.events
         self._probes: dict[str, Probe] = {}
         self._readings: dict[str, Reading] = {}
@@ -51,7 +55,9 @@ class Collector:
         self._taking = threading.Lock()  # of a snapshot
         self._snapshot = Snapshot(0, 0.0, ())
         self._taken_at = float("-inf")  # our clock
+        self._listing = 0  # which counts up whenever another set of probes is known
         self._sorted: list[str] = []
+        self._sorted_listing = 0
         if registers is not None:
             self._resume(registers)
 
@@ -98,13 +104,23 @@ class Collector:
         self._listeners.append(listener)
 
     def readings(self) -> dict[str, Reading]:
-        """Return the readings of all probes that are not silent, by id, in the order they were first heard."""
+        """Return the readings of all probes that are not silent, by id, in the order they were first heard.
+
+        Machines come after them, those of which every probe is there.
+        """
         heard_since = self._clock() - self._cleaning_interval
         readings, probes = self._readings.copy(), self._probes
-        return {name: reading for name, reading in readings.items() if probes[name].heard_at >= heard_since}
+        live = {name: reading for name, reading in readings.items() if probes[name].heard_at >= heard_since}
+        for name, parts in self._machines.items():
+            if all(part in live for part in parts):
+                live[name] = reading_of([live[part] for part in parts])
+        return live
 
     def reading(self, name: str) -> Reading | None:
-        """Return one probe's reading, None if there is no such probe or it is silent."""
+        """Return one probe's or machine's reading, None if there is no such or it is silent."""
+        if (parts := self._machines.get(name)) is not None:
+            readings = [reading for part in parts if (reading := self.reading(part)) is not None]
+            return reading_of(readings) if len(readings) == len(parts) else None
         reading, probe = self._readings.get(name), self._probes.get(name)
         if reading is None or probe is None or probe.heard_at < self._clock() - self._cleaning_interval:
             return None
@@ -130,7 +146,9 @@ class Collector:
 
     def _resume(self, registers: Registers) -> None:
         """Go on where the process before us stopped."""
-        self._probes = registers.load(self._clock(), self._wall_clock())
+        probes = registers.load(self._clock(), self._wall_clock())
+        self._probes = {name: probe for name, probe in probes.items() if name not in self._machines}
+        self._listing += 1
         newest: dict[str, Probe] = {}
         for name, probe in self._probes.items():
             probe.tell()
@@ -158,22 +176,39 @@ class Collector:
 
     def _take(self) -> None:
         """Make a snapshot; only what has changed since the one before is made anew."""
-        now, probes = self._clock(), self._probes.copy()
-        if len(probes) != len(self._sorted):
-            self._sorted = sorted(probes)
+        listing, now, probes = self._listing, self._clock(), self._probes.copy()
+        if listing != self._sorted_listing:
+            self._sorted, self._sorted_listing = sorted(probes), listing
         heard_since = now - self._cleaning_interval
-        states = (probes[name].state(now, heard_since) for name in self._sorted)
-        live = tuple(state for state in states if state is not None)
-        self._snapshot = Snapshot(self._snapshot.generation + 1, self._wall_clock(), live)
+        live = [
+            state
+            for name in self._sorted
+            if (probe := probes[name]).heard_at >= heard_since and (state := probe.state(now)) is not None
+        ]
+        if machines := list(self._machine_states(probes, now, heard_since)):
+            live = sorted([*live, *machines], key=attrgetter("id"))
+        self._snapshot = Snapshot(self._snapshot.generation + 1, self._wall_clock(), tuple(live))
         self._taken_at = now
+
+    def _machine_states(self, probes: dict[str, Probe], now: float, heard_since: float) -> Iterator[ProbeState]:
+        """Yield the machines of which every probe is known and not all are silent."""
+        for name, parts in self._machines.items():
+            known = [probe for part in parts if (probe := probes.get(part)) is not None]
+            states = [state for probe in known if (state := probe.state(now)) is not None]
+            if len(states) == len(parts) and any(probe.heard_at >= heard_since for probe in known):
+                yield state_of_machine(name, states)
 
     def _claim(self, name: str, owned: Probe | None, message: Message, now: float) -> Probe | None:
         """Return the probe if the message's wattmeter may report it, None if another one does."""
+        if name in self._machines:
+            self.conflicts.note(name, "a probe has the name of the machine %s")
+            return None
         if owned is None:
             probe = Probe(
                 name, message.wattmeter, "device", message.interval, now, message.timestamp, message.timestamp
             )
             self._probes[name] = probe
+            self._listing += 1
             return probe
         if not has_lapsed(now - owned.heard_at, owned.interval, self._cleaning_interval):
             self.conflicts.note(name, "two wattmeters report the probe %s")

@@ -69,10 +69,10 @@ class Probe:
             total.unknown,
         )
 
-    def state(self, now: float, heard_since: float) -> ProbeState | None:
-        """Return the state, None if the probe is silent for longer; for one thread at a time."""
+    def state(self, now: float) -> ProbeState | None:
+        """Return the state, None before the first measurement is told; for one thread at a time."""
         told = self.told
-        if told is None or told.heard_at < heard_since:
+        if told is None:
             return None
         state = "up" if now - told.heard_at <= stale_after(told.interval) else "stale"
         if self._shown is None or self._shown_told is not told or self._shown.state != state:
