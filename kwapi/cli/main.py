@@ -7,11 +7,21 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, mute, read, status, watch
+from kwapi.cli import check, export, forget, mute, read, rename, status, watch
 from kwapi.cli.discover import command as discover
 from kwapi.service import EXIT_FAILED
 
-COMMANDS = {"check": check, "discover": discover, "mute": mute, "read": read, "status": status, "watch": watch}
+COMMANDS = {
+    "check": check,
+    "discover": discover,
+    "export": export,
+    "forget": forget,
+    "mute": mute,
+    "read": read,
+    "rename": rename,
+    "status": status,
+    "watch": watch,
+}
 
 EXIT_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 

@@ -13,6 +13,7 @@ from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.machines import machines_of, read_machines
+from kwapi.plugins.api.orders import Orders
 from kwapi.plugins.api.registers import DIRECTORY, Registers
 from kwapi.plugins.api.views import create_app
 from kwapi.plugins.subscription import subscriber_of
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.start_logging(conf.log_level)
         service.block_signals()
         subscriber = subscriber_of(conf)
-        registers = Registers(Path(conf.state_dir) / DIRECTORY)
+        directory = Path(conf.state_dir) / DIRECTORY
+        registers = Registers(directory)
         collector = Collector(
             registers,
             machines=machines_of(conf),
@@ -63,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [
             service.Task("bus", partial(subscriber.run, add=collector.add)),
             service.Task("http", server.run),
+            service.Task("orders", Orders(directory, collector).run),
             service.Task("energy", registers.run),  # last to stop, so that it has what the bus still brought
         ]
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 
 from kwapi.energy import MAX_GAP, Instant, gap_limit
-from kwapi.measurement import Column, Message
+from kwapi.measurement import EXPORT, Column, Message, probe_problem, stale_after
 from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.machines import Machine, reading_of, state_of_machine
 from kwapi.plugins.api.probe import Probe
@@ -52,7 +52,8 @@ class Collector:
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
         self._listeners: list[Callable[[Message], None]] = []
-        self._taking = threading.Lock()  # of a snapshot
+        self._lock = threading.Lock()  # of what add() changes, but not for those who only read it
+        self._renewing = threading.Lock()  # of the snapshot
         self._snapshot = Snapshot(0, 0.0, ())
         self._taken_at = float("-inf")  # our clock
         self._listing = 0  # which counts up whenever another set of probes is known
@@ -63,41 +64,11 @@ class Collector:
 
     def add(self, message: Message) -> None:
         """Take one message of the bus; they come in order for each wattmeter."""
-        now = self._clock()
-        if (self._resumed and not self._is_new(message)) or not self._publishers.admit(message, now):
-            return
-        at = Instant(message.boot, message.timestamp, message.monotonic)
-        max_gap = gap_limit(self._max_gap, message.interval)
-        rest = message if message.v or message.a or message.va else None
-        nothing: Column = [None] * len(message.probes)
-        columns = zip(
-            message.probes, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True
-        )
-        write = None if self._registers is None else self._registers.write
-        for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
-            probe = self._probes.get(name)
-            if probe is None or probe.wattmeter != message.wattmeter:
-                probe = self._claim(name, probe, message, now)
-                if probe is None:
-                    continue
-            probe.heard_at, probe.interval, probe.timestamp = now, message.interval, message.timestamp
-            if message.level is not None and message.level[place] != probe.level:
-                probe.level, probe.identity = message.level[place], b""
-            event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
-            if event is not None:
-                LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
-                self._events.note({name: Event(message.timestamp, *event)})
-            if watts is not None:
-                probe.watts, probe.watts_timestamp = watts, message.timestamp
-            if rest is not None:
-                probe.rest, probe.place = rest, place
-            if write is not None:
-                write(probe)  # before anybody is told
-            probe.tell()
-            if probe.watts is not None and probe.watts_timestamp is not None:
-                self._readings[name] = Reading(probe.watts_timestamp, probe.watts, probe.energy.kwh)
-        for listener in self._listeners:
-            listener(message)
+        with self._lock:
+            taken = self._take(message)
+        if taken:
+            for listener in self._listeners:
+                listener(message)
 
     def subscribe(self, listener: Callable[[Message], None]) -> None:
         """Have every message that is taken handed to a listener, by the thread of the bus, which must not wait."""
@@ -110,7 +81,11 @@ class Collector:
         """
         heard_since = self._clock() - self._cleaning_interval
         readings, probes = self._readings.copy(), self._probes
-        live = {name: reading for name, reading in readings.items() if probes[name].heard_at >= heard_since}
+        live = {
+            name: reading
+            for name, reading in readings.items()
+            if (probe := probes.get(name)) is not None and probe.heard_at >= heard_since
+        }
         for name, parts in self._machines.items():
             if all(part in live for part in parts):
                 live[name] = reading_of([live[part] for part in parts])
@@ -131,18 +106,59 @@ class Collector:
 
         While one is taken the one before is returned, if there is one.
         """
-        if self._is_fresh() or not self._taking.acquire(blocking=self._snapshot.generation == 0):
+        if self._is_fresh() or not self._renewing.acquire(blocking=self._snapshot.generation == 0):
             return self._snapshot
         try:
             if not self._is_fresh():  # nobody took one while we waited
-                self._take()
+                self._renew()
         finally:
-            self._taking.release()
+            self._renewing.release()
         return self._snapshot
 
     def events(self, probe: str) -> list[Event]:
         """Return what the energy registers of a probe did other than count on, the newest last."""
         return self._events.of(probe)
+
+    def _take(self, message: Message) -> bool:
+        """Count what a message says; return whether it was one of the wattmeter's publisher, and new."""
+        now = self._clock()
+        if (self._resumed and not self._is_new(message)) or not self._publishers.admit(message, now):
+            return False
+        at = Instant(message.boot, message.timestamp, message.monotonic)
+        max_gap = gap_limit(self._max_gap, message.interval)
+        rest = message if message.v or message.a or message.va else None
+        write = None if self._registers is None else self._registers.write
+        nothing: Column = [None] * len(message.probes)
+        columns = zip(
+            message.probes, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True
+        )
+        for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
+            probe = self._probes.get(name)
+            if probe is None or probe.wattmeter != message.wattmeter:
+                probe = self._claim(name, probe, message, now)
+                if probe is None:
+                    continue
+            probe.heard_at, probe.interval, probe.timestamp = now, message.interval, message.timestamp
+            if message.level is not None and message.level[place] != probe.level:
+                probe.level, probe.identity = message.level[place], b""
+            event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
+            if event is not None:
+                LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
+                self._events.note({name: Event(message.timestamp, *event)})
+            if watts is not None:
+                probe.watts, probe.watts_timestamp = watts, message.timestamp
+            if rest is not None:
+                probe.rest, probe.place = rest, place
+            if write is not None:
+                write(probe)  # before anybody is told
+            self._tell(probe)
+        return True
+
+    def _tell(self, probe: Probe) -> None:
+        """Show readers what is known of a probe now."""
+        probe.tell()
+        if probe.watts is not None and probe.watts_timestamp is not None:
+            self._readings[probe.name] = Reading(probe.watts_timestamp, probe.watts, probe.energy.kwh)
 
     def _resume(self, registers: Registers) -> None:
         """Go on where the process before us stopped."""
@@ -150,10 +166,8 @@ class Collector:
         self._probes = {name: probe for name, probe in probes.items() if name not in self._machines}
         self._listing += 1
         newest: dict[str, Probe] = {}
-        for name, probe in self._probes.items():
-            probe.tell()
-            if probe.watts is not None and probe.watts_timestamp is not None:
-                self._readings[name] = Reading(probe.watts_timestamp, probe.watts, probe.energy.kwh)
+        for probe in self._probes.values():
+            self._tell(probe)
             if probe.timestamp >= newest.setdefault(probe.wattmeter, probe).timestamp:
                 newest[probe.wattmeter] = probe
         for wattmeter, probe in newest.items():
@@ -171,10 +185,65 @@ class Collector:
         del self._resumed[message.wattmeter]
         return True
 
+    def rename(self, old: str, new: str) -> None:
+        """Let a probe that is no longer measured under its old name go on under a new one; ValueError if it cannot.
+
+        If the new one is known already it gets the energy of both.
+        """
+        with self._lock:
+            probe = self._unused(old)
+            if problem := probe_problem(new):
+                raise ValueError(f"the new name {problem}")
+            if new == old or new in self._machines or new.endswith(EXPORT) != old.endswith(EXPORT):
+                raise ValueError(f"{old!r} cannot be called {new!r}")
+            self._events.rename(old, new)
+            renamed, spare = self._probes.get(new), 0
+            if renamed is None:
+                renamed = probe
+                renamed.name, renamed.identity = new, b""
+            else:
+                renamed.take_over(probe)
+                if probe.slot:  # the sum stands there, under the new name, before the slot of the new one is free
+                    renamed.slot, spare = probe.slot, renamed.slot
+            if self._registers is not None:
+                self._registers.write(renamed)
+                if spare:
+                    self._registers.free(spare)
+            self._remove(old)
+            self._probes[new] = renamed
+            self._tell(renamed)
+
+    def forget(self, name: str) -> None:
+        """Forget a probe that is no longer measured, and its energy; ValueError if it cannot be."""
+        with self._lock:
+            probe = self._unused(name)
+            self._events.forget(name)
+            if self._registers is not None and probe.slot:
+                self._registers.free(probe.slot)
+            self._remove(name)
+
+    def _unused(self, name: str) -> Probe:
+        """Return a probe that is not measured; ValueError if there is none or it is."""
+        probe = self._probes.get(name)
+        if probe is None:
+            raise ValueError(f"there is no probe {name!r}")
+        wait = probe.heard_at + stale_after(probe.interval) - self._clock()
+        if wait >= 0:
+            raise ValueError(
+                f"{name!r} was measured by {probe.wattmeter} a moment ago; "
+                f"when it is no longer in drivers.conf, ask again in {wait:.0f} s"
+            )
+        return probe
+
+    def _remove(self, name: str) -> None:
+        self._readings.pop(name, None)
+        del self._probes[name]
+        self._listing += 1
+
     def _is_fresh(self) -> bool:
         return self._clock() - self._taken_at < SNAPSHOT_PERIOD
 
-    def _take(self) -> None:
+    def _renew(self) -> None:
         """Make a snapshot; only what has changed since the one before is made anew."""
         listing, now, probes = self._listing, self._clock(), self._probes.copy()
         if listing != self._sorted_listing:

@@ -69,6 +69,13 @@ class Probe:
             total.unknown,
         )
 
+    def take_over(self, former: "Probe") -> None:
+        """Add the energy of a probe that is measured as this one now; the time between the two is unknown."""
+        former.energy.change_source()
+        self.energy.total.add(former.energy.total)
+        self.energy.total.unknown += max(self.since - former.timestamp, 0.0)
+        self.since = min(self.since, former.since)
+
     def state(self, now: float) -> ProbeState | None:
         """Return the state, None before the first measurement is told; for one thread at a time."""
         told = self.told

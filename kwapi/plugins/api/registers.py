@@ -68,7 +68,7 @@ class Registers:
         before = self._opened()
         probes, damaged, self._free, doubles = read_all(self._slots, now, wall_now)
         for probe in doubles:
-            self.remove(probe)
+            self.free(probe.slot)
         if damaged:
             LOG.error("%s: %d records are damaged, what they counted is lost", self.path, damaged)
         if (missing := before.get("slots", 0) - self._slots.found) > 0:
@@ -90,12 +90,10 @@ class Registers:
             probe.slot = self._free.pop()
         self._slots.write(probe.slot, pack(probe))
 
-    def remove(self, probe: Probe) -> None:
-        """Forget a probe's record."""
-        if probe.slot:
-            self._slots.write(probe.slot, b"")
-            self._free.append(probe.slot)
-            probe.slot = 0
+    def free(self, slot: int) -> None:
+        """Forget the record of a slot."""
+        self._slots.write(slot, b"")
+        self._free.append(slot)
 
     def run(self, stop: threading.Event) -> None:
         """Have the disk hold what was written, again and again, and a last time when stopped."""
@@ -188,6 +186,19 @@ def read_all(slots: Slots, now: float, wall_now: float) -> Contents:
     return Contents({probe.name: probe for probe in in_order}, damaged, free, doubles)
 
 
+def read_registers(directory: Path) -> Contents:
+    """Return what a directory's register file holds, also while a kwapi-api writes; ConfigError if there is none."""
+    path = directory / "registers"
+    try:
+        with path.open("rb") as file:
+            head = file.readline(HEAD)
+        if head != FORMAT % VERSION:
+            raise ConfigError(f"{path} is no register file of version {VERSION}: it begins with {head[:30]!r}")
+        return _read(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _keep_aside_unless_ours(path: Path) -> None:
     """Rename a file that is no register file of this version; one of which only the beginning is damaged stays."""
     try:
@@ -198,7 +209,7 @@ def _keep_aside_unless_ours(path: Path) -> None:
     if head.startswith(FORMAT % VERSION):
         return
     version = re.match(FORMAT.replace(b"%d", rb"(\d+)"), head)
-    contents = _contents(path) if head and not version else None
+    contents = _read(path) if head and not version else None
     if version:
         why = f"has version {int(version[1])}, not {VERSION}"
     elif contents and contents.probes:
@@ -215,7 +226,7 @@ def _keep_aside_unless_ours(path: Path) -> None:
     LOG.error("%s %s: it is kept as %s, and energy is counted from 0", path, why, aside.name)
 
 
-def _contents(path: Path) -> Contents:
+def _read(path: Path) -> Contents:
     slots = Slots(path, b"", read_only=True)
     try:
         return read_all(slots, 0.0, 0.0)

@@ -1,0 +1,29 @@
+"""``kwapi forget``: forgets a probe that is no longer measured, and its energy, for good."""
+
+import argparse
+import sys
+
+from kwapi import service
+from kwapi.cli.energy import add_config_file, directory_of, read_api
+from kwapi.errors import ConfigError
+from kwapi.plugins.api.orders import give
+
+HELP = "forget a probe and its energy"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("probe", help="its name")
+    add_config_file(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Have the probe forgotten; return the exit status."""
+    try:
+        give(directory_of(read_api(arguments.config_file)), {"do": "forget", "probe": arguments.probe})
+    except ConfigError as error:
+        return service.refuse(error)
+    except ValueError as error:
+        print(f"kwapi: {error}", file=sys.stderr)
+        return service.EXIT_FAILED
+    return 0

@@ -1,0 +1,33 @@
+"""``kwapi rename``: gives the energy of a probe to a new name, once it is no longer measured under the old one."""
+
+import argparse
+import sys
+
+from kwapi import service
+from kwapi.cli.energy import add_config_file, directory_of, read_api
+from kwapi.errors import ConfigError
+from kwapi.plugins.api.orders import give
+
+HELP = "let a probe keep its energy under a new name"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("old", help="the name until now")
+    parser.add_argument("new", help="the name from now on; if it has energy already, the two are added")
+    add_config_file(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Have the probe renamed; return the exit status."""
+    try:
+        give(
+            directory_of(read_api(arguments.config_file)),
+            {"do": "rename", "old": arguments.old, "new": arguments.new},
+        )
+    except ConfigError as error:
+        return service.refuse(error)
+    except ValueError as error:
+        print(f"kwapi: {error}", file=sys.stderr)
+        return service.EXIT_FAILED
+    return 0
