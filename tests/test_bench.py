@@ -6,7 +6,7 @@ import pytest
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
-from bench import bmc, farm, pdu
+from bench import bmc, collector, farm, pdu
 from bench.agents import agents
 from kwapi.bus import Gate
 from kwapi.drivers.ipmi.driver import Ipmi
@@ -117,3 +117,10 @@ def test_a_small_farm_is_measured(name, option, values):
     assert figures["polls arrived"] > 0
     assert figures["values in a second"] > values
     assert figures["warnings in the log"] == figures["messages lost or refused"] == 0
+
+
+def test_the_collector_is_measured(capsys):
+    assert collector.main(["--probes", "96", "--seconds", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 10
+    assert all(float(row.split()[-2 if row[-1].isalpha() or row[-1] == "%" else -1]) >= 0 for row in rows)

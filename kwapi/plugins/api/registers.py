@@ -69,6 +69,7 @@ class Registers:
         probes, damaged, self._free, doubles = read_all(self._slots, now, wall_now)
         for probe in doubles:
             self.free(probe.slot)
+        LOG.info("%s: %d probes go on where they were", self.path, len(probes))
         if damaged:
             LOG.error("%s: %d records are damaged, what they counted is lost", self.path, damaged)
         if (missing := before.get("slots", 0) - self._slots.found) > 0:
