@@ -1,5 +1,6 @@
 import os
 import resource
+import threading
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,45 @@ def test_a_proper_stop_or_a_kill_alone_is_no_power_loss(tmp_path, closed, boot_i
     else:
         killed(before)
     assert collector_of(tmp_path, boot_id=boot_id).events("a") == []
+
+
+def test_what_a_power_loss_took_a_register_gives_back(tmp_path):
+    """The disk has the file as it was at the last sync."""
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0, 50.0), (10, 3600.0, 50.5))
+    synced = (tmp_path / "registers").read_bytes()
+    feed(before, (19, 3600.0, 50.75))
+    killed(before)
+    (tmp_path / "registers").write_bytes(synced)
+    after = collector_of(tmp_path, boot_id="boot two")
+    assert kwhs(after) == dict.fromkeys(PROBES, 0.5)
+    assert [event.kind for event in after.events("a")] == ["power loss"]
+    feed(after, (19, 3600.0, 50.75), (200, 3600.0, 51.0), boot=2)
+    assert kwhs(after) == dict.fromkeys(PROBES, 1.0)
+
+
+def test_a_stopped_task_leaves_the_files_as_a_whole(tmp_path):
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0))
+    stop = threading.Event()
+    stop.set()
+    before._registers.run(stop)
+    after = collector_of(tmp_path, boot_id="boot two")
+    assert list(after.readings()) == PROBES
+    assert after.events("a") == []
+
+
+def test_a_disk_that_does_not_take_what_was_written_is_told_once(tmp_path, caplog):
+    registers = Registers(tmp_path)
+    file = registers._slots._file
+    registers._slots._file = 1 << 30  # no descriptor: each fsync fails
+    registers.sync()
+    registers.sync()
+    assert caplog.text.count("cannot be written") == 1
+    registers._slots._file = file
+    with caplog.at_level("INFO"):
+        registers.close()
+    assert "is written again" in caplog.text
 
 
 def test_two_processes_on_one_directory_are_refused(tmp_path):
