@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return service.run(
         [
             service.Task("bus", partial(subscriber.run, add=collector.add)),
-            service.Task("http", server.run),
             service.Task("orders", Orders(directory, collector).run),
-            service.Task("energy", registers.run),  # last to stop, so that it has what the bus still brought
+            service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
+            service.Task("http", server.run),
         ]
     )
