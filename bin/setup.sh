@@ -44,3 +44,19 @@ install_project() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root${1:+[$1]}"
     echo "$wanted" > "$stamp"
 }
+
+# install_server NAME: what tests/integration/requirements/NAME.txt lists, into an environment of its own that all checkouts
+# share; tests/integration/environments.py finds it there.
+install_server() {
+    local requirements=$root/tests/integration/requirements/$1.txt cache=${XDG_CACHE_HOME:-$HOME/.cache}/kwapi/venvs environment
+    environment=$cache/$1-$(sha256sum "$requirements" | cut -c 1-16)
+    mkdir -p "$cache"
+    (
+        flock 9  # another bin/test may be at it
+        [ -f "$environment/complete" ] && "$environment/bin/python" -c "" 2>/dev/null && exit
+        echo "Setting up $1 in $environment ..."
+        python3 -m venv --clear "$environment"
+        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+        touch "$environment/complete"
+    ) 9>"$environment.lock"
+}

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tests.integration.daemons import free_port, program
+from tests.integration.keystone import serve_keystone
 
 
 class SimulatedPdu:
@@ -31,3 +32,9 @@ def pdu():
     simulated = SimulatedPdu()
     yield simulated
     simulated.kill()
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory):
+    with serve_keystone(tmp_path_factory.mktemp("keystone")) as server:
+        yield server
