@@ -132,6 +132,12 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *PLUGIN,
         cfg.PortOpt("port", default=5000, help="Port to listen on for HTTP."),
         cfg.BoolOpt("acl_enabled", default=True, help="Ask Keystone whether a request's token may read."),
+        cfg.BoolOpt(
+            "anybody_may_read",
+            default=False,
+            help="Let whoever reaches the API read, where acl_enabled is false; it listens on loopback only otherwise.",
+        ),
+        cfg.BoolOpt("metrics_public", default=False, help="Show /metrics without a token."),
     ),
     "rrd": (
         *COMMON,
@@ -231,6 +237,7 @@ class Reader:
     def values(self, section: str, options: Sequence[cfg.Opt]) -> dict[str, Any]:
         """Return the section's value of each option, noting unknown keys; the default where a mistake was noted."""
         names = {name for option in options for name in (option.name, option.dest)}
+        names |= {str(old.name) for option in options for old in option.deprecated_opts}
         for key, place in self._keys.get(section, {}).items():
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1)
@@ -244,10 +251,10 @@ class Reader:
         try:
             value = self._value(section, option)
         except (ValueError, cfg.Error) as error:
-            self.mistake(section, option.name, _explain(error))
+            self.mistake(section, option.dest, _explain(error))
             return option.default
         if option.required and value in (None, "", []):
-            self.mistake(section, option.name, f"is missing: {option.help}")
+            self.mistake(section, option.dest, f"is missing: {option.help}")
         return value
 
     def mistake(self, section: str, key: str, text: str) -> None:

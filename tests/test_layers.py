@@ -69,6 +69,8 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.api.events", "kwapi.plugins.api.machines", "kwapi.plugins.api.probe", "kwapi.plugins.api.slots"),
     ("kwapi.plugins.api.record",),
     ("kwapi.plugins.api.registers",),
+    ("kwapi.plugins.api.keystone", "kwapi.plugins.api.policy"),
+    ("kwapi.plugins.api.access", "kwapi.plugins.api.auth"),
     ("kwapi.plugins.api.collector", "kwapi.plugins.rrd.store"),
     ("kwapi.plugins.rrd.graph",),
     ("kwapi.plugins.api.orders", "kwapi.plugins.api.views", "kwapi.plugins.rrd.views"),

@@ -5,6 +5,7 @@ from kwapi.cli.samples import main, sample
 from kwapi.config import OPTIONS, Reader
 from kwapi.drivers import BUILT_IN
 from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.plugins.api import policy
 from tests.test_layers import ROOT
 
 
@@ -12,6 +13,11 @@ from tests.test_layers import ROOT
 def test_the_samples_are_those_of_the_options(daemon):
     """When this fails, an option was changed: run tox -e genconfig."""
     assert (ROOT / "etc" / "kwapi" / f"{daemon}.conf").read_text("utf-8") == sample(daemon)
+
+
+def test_the_sample_of_the_policy_is_that_of_the_rules():
+    """When this fails, a rule was changed: run tox -e genconfig."""
+    assert (ROOT / "etc" / "kwapi" / "policy.yaml").read_text("utf-8") == policy.sample()
 
 
 def test_the_page_of_devices_is_that_of_the_drivers_and_profiles(tmp_path):

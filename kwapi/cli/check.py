@@ -7,14 +7,13 @@ from pathlib import Path
 from oslo_config import cfg
 
 from kwapi import service
-from kwapi.config import PATHS, Reader, load, no_problems, no_sections
+from kwapi.config import PATHS, Problems, Reader, Sections, load, no_problems, no_sections
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
-from kwapi.plugins.api.app import access_problems
-from kwapi.plugins.api.machines import read_machines
+from kwapi.plugins.api.access import access_problems
+from kwapi.plugins.api.app import read_all_sections
 
 HELP = "check the configuration files of all daemons"
-PROBLEMS = {"forwarder": no_problems, "api": access_problems, "rrd": no_problems}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +26,16 @@ def check(directory: Path) -> dict[str, cfg.ConfigOpts]:
     reader = Reader("drivers", [directory / "drivers.conf"])
     wattmeters = read_wattmeters(reader)
     owners = {probe: one.name for one in wattmeters for probe in one.new_driver(None).probe_names()}
-    sections = {"api": partial(read_machines, owners=owners)}
+    further_of: dict[str, tuple[Problems, Sections]] = {  # what is found beside the options of [DEFAULT]
+        "forwarder": (no_problems, no_sections),
+        "api": (access_problems, partial(read_all_sections, owners=owners)),
+        "rrd": (no_problems, no_sections),
+    }
     mistakes = list(reader.mistakes)
     configurations = {"drivers": reader.conf}
-    for daemon, problems in PROBLEMS.items():
+    for daemon, further in further_of.items():
         try:
-            configurations[daemon] = load(
-                daemon, [directory / f"{daemon}.conf"], problems, sections.get(daemon, no_sections)
-            )
+            configurations[daemon] = load(daemon, [directory / f"{daemon}.conf"], *further)
         except ConfigError as error:
             mistakes += error.mistakes
     if mistakes:

@@ -1,4 +1,4 @@
-"""``tox -e genconfig``: writes etc/kwapi/*.conf, each option with its help, type and default, from the options."""
+"""``tox -e genconfig``: writes etc/kwapi/*, each option with its help, type and default, from the options."""
 
 import sys
 import textwrap
@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from kwapi.config import DRIVER, MACHINE, OPTIONS, WATTMETER
 from kwapi.drivers import BUILT_IN, find_driver
+from kwapi.plugins.api import access, policy
 
 WIDTH = 100
 WATTMETER_SECTIONS = """
@@ -45,6 +46,7 @@ def sample(daemon: str) -> str:
     text = f"# Configuration of kwapi-{daemon}. What is commented out is the default.\n\n"
     text += section("DEFAULT", OPTIONS[daemon])
     if daemon == "api":
+        text += "".join("\n" + section(heading, options) for heading, options in access.SAMPLE.items())
         text += MACHINE_SECTIONS + "\n".join(describe(option) for option in MACHINE)
     if daemon != "drivers":
         return text
@@ -63,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     directory = Path((sys.argv[1:] if argv is None else argv)[0])
     for daemon in OPTIONS:
         (directory / f"{daemon}.conf").write_text(sample(daemon), encoding="utf-8")
+    (directory / "policy.yaml").write_text(policy.sample(), encoding="utf-8")
     return 0
 
 

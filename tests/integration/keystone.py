@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -118,12 +119,16 @@ class Keystone:
         return self._authenticate({"identity": identity, "scope": scope})
 
     def brief_token(self, user: str, seconds: float) -> str:
-        """Return a new token of a user that ends in so many seconds, as that of an application credential does."""
+        """Return a new token of a user that ends in so many seconds."""
         end = datetime.now(UTC) + timedelta(seconds=seconds)
+        return self.narrow_token(user, expires_at=end.strftime("%Y-%m-%dT%H:%M:%S.%f"))
+
+    def narrow_token(self, user: str, **limits) -> str:
+        """Return a new token of a user by an application credential, which can limit what the token is good for."""
         token = self.token(user)
         _, described = self.call("GET", "/auth/tokens", token=token, subject=token)
         path = f"/users/{described['token']['user']['id']}/application_credentials"
-        wanted = {"name": end.isoformat(), "expires_at": end.strftime("%Y-%m-%dT%H:%M:%S.%f")}
+        wanted = {"name": secrets.token_hex(8), **limits}
         _, made = self.call("POST", path, {"application_credential": wanted}, token)
         credential = {key: made["application_credential"][key] for key in ("id", "secret")}
         identity = {"methods": ["application_credential"], "application_credential": credential}

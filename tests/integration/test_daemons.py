@@ -71,11 +71,17 @@ def test_a_wrong_configuration_is_told_and_nothing_starts(tmp_path, name):
         assert mistake in printed
 
 
-@pytest.mark.parametrize("text", ["[DEFAULT]\n", "[DEFAULT]\nacl_enabled = false\nhost = 0.0.0.0\n"])
-def test_the_api_does_not_open_itself_to_anybody(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("[DEFAULT]\n", "[keystone_authtoken] auth_url: is missing"),
+        ("[DEFAULT]\nacl_enabled = false\nhost = 0.0.0.0\n", "api.conf:3: [DEFAULT] host: without acl_enabled"),
+    ],
+)
+def test_the_api_does_not_open_itself_to_anybody(tmp_path, text, mistake):
     path = tmp_path / "api.conf"
     path.write_text(text)
-    assert "acl_enabled" in refused("api", "--config-file", str(path))
+    assert mistake in refused("api", "--config-file", str(path))
 
 
 def test_a_state_directory_or_a_port_in_use_is_named(tmp_path):
