@@ -23,7 +23,7 @@ def guard(app: Flask, conf: cfg.ConfigOpts) -> Flask:
     from kwapi.plugins.api.policy import READ, Policy
 
     if conf.log_level != "debug":  # they tell each refusal anew; we, when something changes
-        for library in ("keystonemiddleware", "keystoneauth"):
+        for library in ("keystonemiddleware", "keystoneauth", "urllib3"):
             logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     # Some thread is always left for /healthz, whatever Keystone does, also while half of them serve streams.
     keystone = Keystone(conf, most_questions=max(conf.threads // 2 - 1, 1))

@@ -73,11 +73,17 @@ class _Middleware(AuthProtocol):  # type: ignore[misc]
             return known
         try:
             answer = self._questions.ask(partial(super().fetch_token, token, allow_expired=allow_expired))
+        except TooManyQuestions as error:  # no reason by itself, but what follows from one
+            raise HTTPServiceUnavailable from error
         except (ClientException, HTTPServiceUnavailable, TimeoutError) as error:
             self._outage.begin(error.__context__ or error)  # the middleware's own 503 hides the reason there
             raise HTTPServiceUnavailable from error
         self._outage.end()  # a token that is not valid tells nothing: those who may not ask learn of unknown ones too
         return answer
+
+
+class TooManyQuestions(Exception):
+    """So many questions wait for an answer that no more are asked."""
 
 
 class Questions:
@@ -88,9 +94,12 @@ class Questions:
         self._deadline = deadline
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Return what a question returns, raise what it raises; TimeoutError if there is no answer in time."""
+        """Return what a question returns, raise what it raises; TimeoutError if there is no answer in time.
+
+        Raises TooManyQuestions at once rather than wait until there are fewer.
+        """
         if not self._free.acquire(blocking=False):
-            raise TimeoutError("too many questions wait for an answer")
+            raise TooManyQuestions
         answer: Future[T] = Future()
         threading.Thread(target=self._answer, args=(question, answer), name="keystone", daemon=True).start()
         try:
