@@ -54,6 +54,22 @@ def test_check_tells_of_all_files(tmp_path, capsys):
     assert all(f"{daemon}.conf: cannot be read" in printed for daemon in ("forwarder", "api", "rrd"))
 
 
+def test_check_knows_the_sections_of_keystone_and_of_the_policy(tmp_path, capsys):
+    text = "[keystone_authtoken]\nauth_ulr = http://a\npassword = 5ecret words\n[oslo_policy]\npolicy = a\n[other]\n"
+    (tmp_path / "api.conf").write_text(text)
+    assert main(["check", "--config-dir", str(tmp_path)]) == 2
+    printed = capsys.readouterr().err
+    for mistake in (
+        "api.conf:2: [keystone_authtoken] auth_ulr: unknown option; did you mean auth_url?",
+        "api.conf:1: [keystone_authtoken] auth_url: is missing",
+        "api.conf:1: [keystone_authtoken] username: is missing",
+        "api.conf:5: [oslo_policy] policy: unknown option",
+        "api.conf:6: [other]: unknown section",
+    ):
+        assert mistake in printed
+    assert "5ecret" not in printed
+
+
 def test_watch_needs_the_key(tmp_path, capsys):
     path = tmp_path / "api.conf"
     path.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
