@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from tests.integration.daemons import needed_program
+from tests.integration.programs import needed
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 
@@ -20,5 +20,5 @@ def needed_environment(name: str) -> Path:
     """Return the environment of a server; where it was not set up skip the test, and fail in CI."""
     environment = environment_of(name)
     ready = (environment / "complete").exists()
-    needed_program(f"{name} in {environment}, which bin/test sets up", str(environment) if ready else None)
+    needed(f"{name} in {environment}, which bin/test sets up", str(environment) if ready else None)
     return environment
