@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from kwapi.drivers.names import Addresses, Names
-from kwapi.drivers.network import silence_http, tls_context
+from kwapi.drivers.network import silence_http, tls_context, tls_problem
 from kwapi.drivers.redfish.resources import Resource, child, link
 from kwapi.errors import CredentialsRefused, DeviceError
 
@@ -300,6 +300,8 @@ class Service:
         except (TimeoutError, httpx.TimeoutException):
             raise DeviceError(f"{self.target} did not answer {method} {path} within {seconds:.1f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if problem := tls_problem(error):
+                raise DeviceError(f"{self.target}: {problem}") from error
             raise DeviceError(f"{self.target}: {method} {path}: {error or type(error).__name__}") from error
 
     async def _exchange(self, method: str, path: str, content: Any, seconds: float) -> Answer:

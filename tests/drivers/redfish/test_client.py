@@ -1,5 +1,7 @@
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -61,7 +63,7 @@ def test_a_device_is_found_by_its_name_and_called_by_it(device):
 def test_the_certificate_is_to_be_of_the_name_and_not_of_the_address(device):
     _, driver = device(bmc(server()), ["srv1"], host="other.test")
     driver.names = Names(lambda host: ["127.0.0.1"])
-    with pytest.raises(DeviceError, match="not valid for 'other.test'"):
+    with pytest.raises(DeviceError, match="certificate is refused: .* is not valid for 'other.test'"):
         driver.open()
 
 
@@ -131,8 +133,12 @@ def test_a_device_without_sessions_is_told_to_use_basic(device):
 
 def test_a_certificate_of_nobody_we_know_is_refused(device):
     served, driver = device(bmc(server()), ["srv1"], ca_file=None)
-    with pytest.raises(DeviceError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(DeviceError) as raised:
         driver.open()
+    assert str(raised.value) == (
+        f"127.0.0.1:{served.port}: its certificate is not trusted (self-signed certificate): give ca_file, or "
+        "verify = false; to kwapi discover --ca-file or --no-verify"
+    )
     assert served.counted() == {}
 
 
@@ -260,6 +266,16 @@ def test_nobody_there_is_a_device_error(device):
     _, driver = device(bmc(server()), ["srv1"], port=free_port())
     with pytest.raises(DeviceError, match=f"GET {ROOT}/"):
         driver.open()
+
+
+def test_a_port_without_tls_is_told_with_its_host(device):
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:
+        thread = threading.Thread(target=plain.handle_request)
+        thread.start()
+        _, driver = device(bmc(server()), ["srv1"], port=plain.server_port)
+        with pytest.raises(DeviceError, match=f"^127.0.0.1:{plain.server_port}: it does not speak TLS on this port$"):
+            driver.open()
+        thread.join()
 
 
 def test_neither_requests_nor_secrets_are_logged(device, caplog):
