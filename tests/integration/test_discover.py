@@ -59,18 +59,18 @@ def wattmeter_of(text, path, extra="") -> Wattmeter:
             {
                 1: "Power strip + s-rw-lab-rack",
                 3: "SP Lab EX4650-48y - RU11",
-                10: "127-0-0-1-outlet-10",
-                24: "127-0-0-1-outlet-24",  # Outlet A24
+                10: "pdu-outlet-10",
+                24: "pdu-outlet-24",  # Outlet A24
             },
             1568,
         ),
-        ("raritan-pdu_px3", "raritan-pdu2", {1: "127-0-0-1-outlet-1", 2: "DEVICE 8:PS1:Planned"}, 1671),
-        ("apc_ap7900b", "apc-rpdu", {1: "127-0-0-1"}, 312),
-        ("apc_ap8853", "apc-rpdu2", {1: "127-0-0-1"}, 1140),
+        ("raritan-pdu_px3", "raritan-pdu2", {1: "pdu-outlet-1", 2: "DEVICE 8:PS1:Planned"}, 1671),
+        ("apc_ap7900b", "apc-rpdu", {1: "pdu"}, 312),
+        ("apc_ap8853", "apc-rpdu2", {1: "pdu"}, 1140),
     ],
 )
 def test_the_section_of_a_recorded_device_is_read_by_the_driver(name, profile, probes, watts, port, tmp_path, capsys):
-    assert run("snmp", "--community", name, f"127.0.0.1:{port}") == 0
+    assert run("snmp", "--community", name, "--name", "pdu", f"127.0.0.1:{port}") == 0
     printed = capsys.readouterr()
     assert f"(profile {profile})" in printed.out.splitlines()[0]
     assert printed.err == ""
@@ -81,15 +81,15 @@ def test_the_section_of_a_recorded_device_is_read_by_the_driver(name, profile, p
 
 
 def test_the_rows_that_are_left_are_examples_to_be_taken(port, tmp_path, capsys):
-    assert run("snmp", "--community", "eatonpdu_2", f"127.0.0.1:{port}") == 0
+    assert run("snmp", "--community", "eatonpdu_2", "--name", "pdu", f"127.0.0.1:{port}") == 0
     text = capsys.readouterr().out
     examples = [line.removeprefix("#   ") for line in text.partition("may be added")[2].splitlines()[1:] if line]
-    assert examples == ["127-0-0-1-inlet-0-1@inlet.0.1", "127-0-0-1-phase-0-1-1@phase.0.1.1"]
+    assert examples == ["pdu-inlet-0-1@inlet.0.1", "pdu-phase-0-1-1@phase.0.1.1"]
     lines = [f"{line}, {', '.join(examples)}" if line.startswith("probes") else line for line in text.splitlines()]
     measured = read.poll(wattmeter_of("\n".join(lines), tmp_path / "drivers.conf"))
     assert {each.probe: each.watts for each in measured[24:]} == {
-        "127-0-0-1-inlet-0-1": 1584,
-        "127-0-0-1-phase-0-1-1": 1589,
+        "pdu-inlet-0-1": 1584,
+        "pdu-phase-0-1-1": 1589,
     }
 
 
@@ -110,10 +110,10 @@ def test_labels_as_the_factory_left_them_are_shown_but_make_no_names(name, label
     outlets = [row for row in json.loads(capsys.readouterr().out)["rows"] if row["level"] == "outlet"]
     assert outlets[0]["label"] == label
     assert len({row["label"] for row in outlets if row["label"]}) == count
-    assert run("snmp", "--community", name, f"127.0.0.1:{port}") == 0
+    assert run("snmp", "--community", name, "--name", "pdu", f"127.0.0.1:{port}") == 0
     names = wattmeter_of(capsys.readouterr().out, tmp_path / "drivers.conf").values["probes"]
     assert [name.partition("@")[0] for name in names] == [
-        f"127-0-0-1-outlet-{number}" for number in range(1, len(outlets) + 1)
+        f"pdu-outlet-{number}" for number in range(1, len(outlets) + 1)
     ]
 
 
@@ -138,12 +138,12 @@ def test_a_server_with_redfish_is_discovered(tmp_path, monkeypatch, capsys):
     (tmp_path / "password").write_text(PASSWORD + "\n")
     with serve_redfish(rackmount(), certificate) as server:
         asked = ("redfish", f"127.0.0.1:{server.port}", "--user", USER, "--ca-file", certificate, "--timeout", "10")
-        assert run(*asked, "--password-file", tmp_path / "password") == 0
+        assert run(*asked, "--name", "pdu", "--password-file", tmp_path / "password") == 0
         text = capsys.readouterr().out
         assert PASSWORD not in text
-        monkeypatch.setenv("KWAPI_127_0_0_1__PASSWORD", PASSWORD)
+        monkeypatch.setenv("KWAPI_PDU__PASSWORD", PASSWORD)
         (only,) = read.poll(wattmeter_of(text, tmp_path / "drivers.conf", "deadline = 9\n"))
-        assert (only.probe, only.watts) == ("127-0-0-1", 374)
+        assert (only.probe, only.watts) == ("pdu", 374)
         monkeypatch.setenv("KWAPI_PASSWORD", PASSWORD)
         assert run(*asked, "--json") == 0
         found = json.loads(capsys.readouterr().out)
@@ -158,19 +158,19 @@ def test_a_server_with_redfish_is_discovered(tmp_path, monkeypatch, capsys):
 def test_a_pdu_with_redfish_has_its_outlets_named(tmp_path, monkeypatch, capsys):
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("KWAPI_PASSWORD", PASSWORD)
-    monkeypatch.setenv("KWAPI_127_0_0_1__PASSWORD", PASSWORD)
+    monkeypatch.setenv("KWAPI_PDU__PASSWORD", PASSWORD)
     resources = pdu_resources()
     for outlet, label in {"A1": " web-1\t", "A2": "", "A3": "a/b", "B1": None}.items():
         resources[f"{OUTLETS}/{outlet}"]["UserLabel"] = label
     with serve_redfish(resources, certificate) as server:
         asked = ("redfish", f"127.0.0.1:{server.port}", "--user", USER, "--ca-file", certificate, "--timeout", "10")
-        assert run(*asked) == 0
+        assert run(*asked, "--name", "pdu") == 0
         text = capsys.readouterr().out
         assert run(*asked, "--json") == 0
         labels = [row["label"] for row in json.loads(capsys.readouterr().out)["rows"] if row["level"] == "outlet"]
         wattmeter = wattmeter_of(text, tmp_path / "drivers.conf", "deadline = 9\n")
         measured = read.poll(wattmeter)
-    fallbacks = [f"127-0-0-1-outlet-{number}" for number in (2, 4)]
+    fallbacks = [f"pdu-outlet-{number}" for number in (2, 4)]
     assert wattmeter.values["probes"] == ["web-1", fallbacks[0], "a-b", fallbacks[1]]
     assert [(each.probe, each.watts, each.level) for each in measured] == [
         ("web-1", 197.4, "outlet"),

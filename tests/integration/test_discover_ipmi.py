@@ -22,18 +22,18 @@ DELL = "00" + "200102" + "8502df" + "a20200" + "0001" + "00000000"  # firmware 2
 @pytest.fixture(autouse=True)
 def password(monkeypatch):
     monkeypatch.setenv("KWAPI_PASSWORD", bmc.PASSWORD)
-    monkeypatch.setenv("KWAPI_127_0_0_1__PASSWORD", bmc.PASSWORD)
+    monkeypatch.setenv("KWAPI_NODE__PASSWORD", bmc.PASSWORD)
 
 
 def run(port, *argv):
-    return main(["discover", "ipmi", f"127.0.0.1:{port}", "--user", bmc.USER, *argv])
+    return main(["discover", "ipmi", f"127.0.0.1:{port}", "--name", "node", "--user", bmc.USER, *argv])
 
 
 def read_section(text, tmp_path, extra=""):
     """Return what kwapi-drivers would measure by a section."""
     path = tmp_path / "drivers.conf"
     path.write_text(text + extra)
-    return poll(find("127-0-0-1", path))
+    return poll(find("node", path))
 
 
 def test_a_bmc_with_dcmi_has_a_section_that_reads_it(tmp_path, capsys):
@@ -45,7 +45,7 @@ def test_a_bmc_with_dcmi_has_a_section_that_reads_it(tmp_path, capsys):
         title = "BMC of Dell, product 0x0100, firmware 2.85, IPMI 2.0 (profile dcmi)"
         assert printed.out.splitlines()[0] == f"# 127.0.0.1: {title}"
         assert (printed.err, bmc.PASSWORD in printed.out) == ("", False)
-        assert [(each.probe, each.watts) for each in read_section(printed.out, tmp_path)] == [("127-0-0-1", 187)]
+        assert [(each.probe, each.watts) for each in read_section(printed.out, tmp_path)] == [("node", 187)]
         assert run(port, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["host"], found["port"], found["profile"]) == ("127.0.0.1", port, "dcmi")

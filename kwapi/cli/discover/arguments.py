@@ -9,32 +9,53 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from oslo_config import cfg
 
+from kwapi.config import DEFAULT
 from kwapi.drivers.base import Driver
 from kwapi.errors import ConfigError
+from kwapi.measurement import RESERVED, name_problem
 
 SHOWN_SECRETS = ("community",)  # is read by whoever reads the network, so it may stand on a command line
 PROMPTED = "password"
+HELP = {"profile": "Family or model of the device, as docs/devices.md names it; without, it is found."}
 HOST = re.compile(r"\[(?P<v6>[^]]+)\](?::(?P<p6>\d+))?|(?P<host>[^:]+)(?::(?P<port>\d+))?|(?P<bare>.*:.*:.*)")
 
 Address = dict[str, Any]  # host and perhaps port, or device: options of a driver
 
 
-def make_parser(name: str, driver: type[Driver], options: Sequence[str | cfg.Opt]) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one line: the usage of a driver's many options has ten."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help tells more\n")
+
+
+def parse(name: str, driver: type[Driver], options: Sequence[str | cfg.Opt], argv: Sequence[str]) -> argparse.Namespace:
+    """Return what was given for a driver; wrong use ends the program as is usual."""
+    given = make_parser(name, driver, options).parse_args(argv)
+    if given.port is not None:
+        given.addresses = [each if "device" in each else each | {"port": given.port} | each for each in given.addresses]
+    return given
+
+
+def make_parser(name: str, driver: type[Driver], options: Sequence[str | cfg.Opt]) -> Parser:
     """Return the parser for a driver: of the options, those that are no names are ours and not the driver's."""
     about = f"Ask devices that speak {name} what they measure, and write their sections of drivers.conf."
-    parser = argparse.ArgumentParser(prog=f"kwapi discover {name}", description=about, allow_abbrev=False)
+    parser = Parser(prog=f"kwapi discover {name}", description=about, allow_abbrev=False)
     places = "HOST[:PORT]"
     if any(option.dest == "device" for option in driver.options):
         places += "|/dev/NAME"
     parser.add_argument("addresses", type=partial(parse_address, driver), nargs="+", metavar=places)
+    port = usual_port(driver)
+    parser.add_argument("--port", type=parse_port, metavar="PORT", help=f"port of hosts given without one ({port})")
+    parser.add_argument("--name", type=parse_name, metavar="NAME", help="name of the section; without, of the address")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each device")
     for option in _chosen(driver, options):
         flag = f"--{option.dest.replace('_', '-')}"
-        about = (option.help or "").replace("%", "%%")
+        about = HELP.get(option.dest, option.help or "").replace("%", "%%")
         if option.secret:
             hint = f"file with it, else from the environment: {_variable(option)}"
             parser.add_argument(f"{flag}-file", type=Path, metavar="FILE", help=f"{about} A {hint}.")
@@ -75,7 +96,28 @@ def parse_address(driver: type[Driver], text: str) -> Address:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST, HOST:PORT or [IPV6]:PORT")
     port = match["p6"] or match["port"]
     host = _take(cfg.HostAddressOpt("host"), match["v6"] or match["host"] or match["bare"])
-    return {"host": host} | ({"port": _take(cfg.PortOpt("port", min=1), port)} if port else {})
+    return {"host": host} | ({"port": parse_port(port)} if port else {})
+
+
+def parse_port(text: str) -> int:
+    """Return the number of a port."""
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return int(text)
+
+
+def parse_name(text: str) -> str:
+    """Return what can be the name of a wattmeter."""
+    if problem := name_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    if text.startswith(RESERVED) or text.upper() == DEFAULT or set(text) & set("[]"):
+        raise argparse.ArgumentTypeError(f"{text!r} can be no section of a wattmeter")
+    return text
+
+
+def usual_port(driver: type[Driver]) -> int | None:
+    """Return the port that a section need not tell."""
+    return next((option.default for option in driver.options if option.dest == "port"), None)
 
 
 def _chosen(driver: type[Driver], options: Sequence[str | cfg.Opt]) -> list[cfg.Opt]:

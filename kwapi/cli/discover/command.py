@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from kwapi import service
-from kwapi.cli.discover.arguments import Address, make_parser, read_values
+from kwapi.cli.discover.arguments import Address, parse, read_values, usual_port
 from kwapi.cli.discover.found import Found, as_object
 from kwapi.cli.discover.section import section, wattmeter_name
 from kwapi.cli.table import show_text
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         hint = f"; pip install 'kwapi[{name}]'" if name in EXTRAS else ""
         print(f"the driver {name} cannot be loaded: {error}{hint}", file=sys.stderr)
         return service.EXIT_FAILED
-    given = make_parser(name, driver, protocol.OPTIONS).parse_args(arguments.rest)
+    given = parse(name, driver, protocol.OPTIONS, arguments.rest)
     try:
         values, shown = read_values(driver, protocol.OPTIONS, given)
     except ConfigError as error:
@@ -67,7 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
             elif given.json:
                 print(msgspec.json.encode(as_object(address, result)).decode(), flush=True)
             else:
-                wattmeter = wattmeter_name(place, address.get("port"), names, result.name)
+                port = address.get("port")
+                port = None if port == usual_port(driver) else port
+                wattmeter = wattmeter_name(place, port, names, given.name or result.name, result.part)
                 text = section(wattmeter, place, {"driver": name, **address, **shown}, result, probes)
                 show_text(*text, "")
             for sentence in implausibilities(result.measured.values()) if isinstance(result, Found) else ():

@@ -32,6 +32,7 @@ class Found:
     settings: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     name: str = ""  # for its section, where the address does not make a good one
+    part: str = ""  # behind the name, where one address has several
     takes_rows: bool = True  # whether a section can name other rows than those in order
 
 

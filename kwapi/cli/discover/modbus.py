@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from oslo_config import cfg, types
 
-from kwapi.cli.discover.found import Found, Row, label_of, opened
+from kwapi.cli.discover.found import Found, Row, opened
 from kwapi.drivers.base import Driver
 from kwapi.drivers.modbus import profile as profiles
 from kwapi.drivers.modbus.driver import Modbus
@@ -24,11 +24,22 @@ HERTZ, VOLTS = (45.0, 65.0), (80.0, 300.0)  # of mains, between a phase and neut
 LAST_UNIT = 255  # 248 to 255 are not for serial lines, but for devices that are reached by TCP
 
 
+class Units(types.Range):
+    """Units of a line, such as 1-10, or one."""
+
+    def __call__(self, value: object) -> range:
+        try:
+            units: range = super().__call__(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no number from 0 to {LAST_UNIT}, and no span such as 1-10") from error
+        return units
+
+
 OPTIONS = (
     *("rtu_over_tcp", "baudrate", "parity", "stop_bits", "timeout", "profile", "profile_dir"),
     cfg.Opt(
         "units",
-        type=types.List(types.Range(0, LAST_UNIT)),
+        type=types.List(Units(0, LAST_UNIT)),
         default="1",
         help="Addresses on the line (slave or unit ids) that are asked, such as 1-10 or 3,7. One that is silent takes "
         "twice the timeout.",
@@ -65,9 +76,7 @@ def find(driver: type[Driver], values: Mapping[str, Any], shared: Any) -> Iterat
         if kwh and not heeds_units and (owner := owners.setdefault(kwh, unit)) != unit:
             yield f"unit {unit} counts the same energy as unit {owner}: one meter, which heeds no unit"
             continue
-        yield (
-            found if len(units) == 1 else replace(found, name=f"{label_of(values['host'] or values['device'])}-{unit}")
-        )
+        yield found if len(units) == 1 else replace(found, part=str(unit))
     if not answers:
         raise DeviceError(f"nothing answers at {'unit' if len(units) == 1 else 'the units'} {list_units(units)}")
     if failures:

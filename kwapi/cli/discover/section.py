@@ -36,7 +36,7 @@ def section(wattmeter: str, address: str, settings: dict[str, Any], found: Found
         "#",
         *(f"#   {line}" for line in lines(["row", "probe", *used], rows)),
         f"[{wattmeter}]",
-        *(f"{key} = {_shown(value)}".rstrip() for key, value in (settings | found.settings).items()),
+        *(line for key, value in (settings | found.settings).items() for line in _setting(key, value)),
         f"probes = {_shown(', '.join(probes))}",
     ]
     if others:
@@ -97,16 +97,24 @@ def clean(label: str) -> str:
     return "" if name_problem(text) else text
 
 
-def wattmeter_name(address: str, port: int | None, taken: set[str], name: str = "") -> str:
-    """Return a name for the section of a device, without dots, which would group it; ``taken`` gets it.
+def wattmeter_name(address: str, port: int | None, taken: set[str], name: str = "", part: str = "") -> str:
+    """Return a name for the section of a device; ``taken`` gets it.
 
-    That is its own name, if it has one, or one made of its address.
+    That is the name it was given, or one made of its address, without dots, which would group it, and of its port, if
+    that is an unusual one: sections of several runs end in one file.
     """
-    choices = [name or label_of(address), address, f"{address}-{port or len(taken) + 1}"]
-    names = [re.sub(r"[^A-Za-z0-9_-]+", "-", choice)[:40].strip("-") for choice in choices]
-    free = next((each for each in names if each not in taken), f"{names[-1]}-{len(taken)}")
+    of_address = [re.sub(r"[^A-Za-z0-9_-]+", "-", each)[:40].strip("-") for each in (label_of(address), address)]
+    bases = [name] if name else [f"{each}-{port}" if port else each for each in of_address]
+    names = [f"{base}-{part}" if part else base for base in bases]
+    numbered = (f"{names[-1]}-{number}" for number in itertools.count(2))
+    free = next(each for each in itertools.chain(names, numbered) if each not in taken)
     taken.add(free)
     return free
+
+
+def _setting(key: str, value: object) -> list[str]:
+    """Return the lines of an option; a secret is not among the values, and is left to its owner."""
+    return [f"# fill in the {key}:", f"{key} ="] if value == "" else [f"{key} = {_shown(value)}".rstrip()]
 
 
 def _shown(value: object) -> str:

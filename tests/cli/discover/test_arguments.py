@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from kwapi.cli.discover.arguments import make_parser, parse_address, read_values
+from kwapi.cli.discover.arguments import make_parser, parse, parse_address, read_values
 from kwapi.drivers import find_driver
 
 
@@ -24,6 +24,11 @@ def test_a_driver_that_reads_devices_of_this_machine_takes_their_paths(name):
     assert parse_address(find_driver(name), "/dev/ttyUSB0") == {"device": "/dev/ttyUSB0"}
     with pytest.raises(argparse.ArgumentTypeError):
         parse_address(find_driver("snmp"), "/dev/ttyUSB0")
+
+
+def test_one_port_is_for_all_hosts_that_have_none():
+    given = parse("modbus", find_driver("modbus"), [], ["a", "b:503", "/dev/ttyUSB0", "--port", "1502"])
+    assert given.addresses == [{"host": "a", "port": 1502}, {"host": "b", "port": 503}, {"device": "/dev/ttyUSB0"}]
 
 
 def test_a_value_of_0_is_a_value():

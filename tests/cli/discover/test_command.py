@@ -49,12 +49,13 @@ def test_labels_of_the_outlets_become_names_that_the_daemon_accepts(tmp_path, ca
     with apc(dict(enumerate(labels, 1))) as agent:
         assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 0
     printed = capsys.readouterr()
-    values = accepted(printed.out, tmp_path / "drivers.conf")["127-0-0-1"]
-    fallbacks = [f"127-0-0-1-outlet-{number}" for number in (2, 5, 6)]
+    name = f"127-0-0-1-{agent.port}"
+    values = accepted(printed.out, tmp_path / "drivers.conf")[name]
+    fallbacks = [f"{name}-outlet-{number}" for number in (2, 5, 6)]
     names = ["web", fallbacks[0], "a-b- c-d", "cost: $5", *fallbacks[1:], "café [x]", "café [y]"]
     assert values["probes"] == names
     assert (values["host"], values["port"]) == ("127.0.0.1", agent.port)
-    assert "#   127-0-0-1-inlet-1@inlet.1" in printed.out.splitlines()
+    assert f"#   {name}-inlet-1@inlet.1" in printed.out.splitlines()
     assert printed.err == ""
 
 
@@ -95,7 +96,7 @@ def test_two_devices_share_no_name_and_a_silent_one_is_told(tmp_path, capsys):
     second = f"127-0-0-1-{other.port}"
     found = accepted(printed.out, tmp_path / "drivers.conf")
     assert {name: values["probes"] for name, values in found.items()} == {
-        "127-0-0-1": ["web"],
+        f"127-0-0-1-{one.port}": ["web"],
         second: [f"{second}-outlet-1"],
     }
     assert len(printed.err.splitlines()) == 1
@@ -119,10 +120,10 @@ def test_a_secret_comes_from_a_file_or_the_environment_and_is_not_printed(tmp_pa
     (tmp_path / "community").write_text("public\n")
     with apc({1: "a"}) as agent:
         assert run("snmp", f"127.0.0.1:{agent.port}", "--community-file", tmp_path / "community", *QUICK) == 0
-        assert "\ncommunity =\n" in capsys.readouterr().out
+        assert "\n# fill in the community:\ncommunity =\n" in capsys.readouterr().out
         monkeypatch.setenv("KWAPI_COMMUNITY", "public")
         assert run("snmp", f"127.0.0.1:{agent.port}", *QUICK) == 0
-        assert "\ncommunity =\n" in capsys.readouterr().out
+        assert "\n# fill in the community:\ncommunity =\n" in capsys.readouterr().out
         assert run("snmp", f"127.0.0.1:{agent.port}", "--community", "public", *QUICK) == 0
         assert "\ncommunity = public\n" in capsys.readouterr().out
 
@@ -136,7 +137,10 @@ def test_the_keys_of_v3_come_from_files(tmp_path, capsys):
     with apc({1: "a"}, users=[user]) as agent:
         assert run("snmp", f"127.0.0.1:{agent.port}", "--version", "3", "--user", "kwapi", *files, *QUICK) == 0
     printed = capsys.readouterr().out
-    assert "\nversion = 3\nuser = kwapi\nauth_key =\npriv_key =\n" in printed
+    assert (
+        "\nversion = 3\nuser = kwapi\n# fill in the auth_key:\nauth_key =\n# fill in the priv_key:\npriv_key =\n"
+        in printed
+    )
     assert not any(key in printed for key in keys.values())
 
 
@@ -170,8 +174,6 @@ def test_a_wrong_option_is_told_in_one_line(argv, told, capsys):
         ("snmp", "h", "--version", "4"),
         ("snmp", "h", "--auth-key", "secret of mine"),
         ("redfish", "h", "--user", "u", "--password", "secret of mine"),
-        ("modbus", "h", "--units", "0-256"),
-        ("modbus", "h", "--units", "all"),
         ("modbus", "h", "--unit", "3"),
         ("ipmi", "h", "--password", "secret of mine"),
     ],
@@ -180,6 +182,30 @@ def test_wrong_use_ends_with_2(argv):
     with pytest.raises(SystemExit) as ended:
         run(*argv)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        *(
+            (
+                ("modbus", "h", "--units", units),
+                f"--units: '{wrong}' is no number from 0 to 255, and no span such as 1-10",
+            )
+            for units, wrong in (("0-256", "0-256"), ("x", "x"), ("5, 1-x", "1-x"))
+        ),
+        (("snmp", "h", "--port", "x"), "--port: 'x' is no port from 1 to 65535"),
+        (("snmp", "h:65536"), "'65536' is no port from 1 to 65535"),
+        (("snmp", "h", "--name", "a/b"), "--name: 'a/b' contains '/'"),
+        (("snmp", "h", "--name", "kwapi.x"), "--name: 'kwapi.x' can be no section of a wattmeter"),
+        (("snmp", "h", "--name", "default"), "--name: 'default' can be no section of a wattmeter"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_told_in_one_line(argv, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(*argv)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, line.endswith(f"{told}; kwapi discover {argv[0]} --help tells more")) == (2, True), line
 
 
 @pytest.mark.parametrize("driver", ["modbus", "snmp"])

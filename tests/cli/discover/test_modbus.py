@@ -39,10 +39,11 @@ def meter_of(profile, **behaviour):
 
 def test_a_meter_is_found_by_what_its_registers_read_like(tmp_path, capsys):
     with TcpServer(meter(ONE_PHASE)) as server:
-        assert run("modbus", f"127.0.0.1:{server.port}") == 0
+        port = server.port
+        assert run("modbus", f"127.0.0.1:{port}") == 0
     printed = capsys.readouterr()
     (values,) = accepted(printed.out, tmp_path / "drivers.conf").values()
-    assert (values["profile"], values["unit"], values["probes"]) == ("sdm120", 1, ["127-0-0-1"])
+    assert (values["profile"], values["unit"], values["probes"]) == ("sdm120", 1, [f"127-0-0-1-{port}"])
     assert printed.out.startswith(
         "# 127.0.0.1: Eastron SDM120, one phase; or Eastron SDM230, one phase (profile sdm120)\n"
     )
@@ -54,10 +55,12 @@ def test_a_meter_of_three_phases_is_found_alone(tmp_path, capsys):
     watts, volt_amperes = {12: 200.0, 14: 400.0, 16: 210.0}, {18: 230.5, 20: 463.0, 22: 229.5}
     whole = {52: 810.0, 56: 923.0, 70: 50.0}
     with TcpServer(meter(volts | amps | watts | volt_amperes | whole)) as server:
-        assert run("modbus", f"127.0.0.1:{server.port}") == 0
+        port = server.port
+        assert run("modbus", "127.0.0.1", "--port", port, "--name", "main") == 0
     (values,) = accepted(capsys.readouterr().out, tmp_path / "drivers.conf").values()
     assert values["profile"] == "sdm630"
-    assert values["probes"] == ["127-0-0-1", *(f"127-0-0-1-phase-L{line}" for line in (1, 2, 3))]
+    assert (values["host"], values["port"]) == ("127.0.0.1", port)
+    assert values["probes"] == ["main", *(f"main-phase-L{line}" for line in (1, 2, 3))]
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -92,7 +95,7 @@ def test_a_profile_that_is_chosen_is_taken_with_a_warning_if_it_reads_unlike_mai
         assert run("modbus", f"127.0.0.1:{server.port}", "--profile", "sdm630") == 0
     text = capsys.readouterr().out
     assert "# What it reads is not like mains: is it this model?" in text
-    assert accepted(text, tmp_path / "drivers.conf")["127-0-0-1"]["profile"] == "sdm630"
+    assert [each["profile"] for each in accepted(text, tmp_path / "drivers.conf").values()] == ["sdm630"]
 
 
 def test_units_of_a_serial_line_are_looked_for(tmp_path, capsys):
@@ -112,9 +115,12 @@ def test_units_of_a_serial_line_are_looked_for(tmp_path, capsys):
 
 def test_units_behind_a_gateway_are_looked_for(tmp_path, capsys):
     with TcpServer(meter(ONE_PHASE, unit=5), meter({**ONE_PHASE, 72: 77.0}, unit=7)) as server:
-        assert run("modbus", f"127.0.0.1:{server.port}", "--units", "4-5,7", "--timeout", "0.1") == 0
+        port = server.port
+        assert run("modbus", f"127.0.0.1:{port}", "--units", "4-5,7", "--timeout", "0.1") == 0
     found = accepted(capsys.readouterr().out, tmp_path / "drivers.conf")
-    assert {name: values["unit"] for name, values in found.items()} == {"127-0-0-1-5": 5, "127-0-0-1-7": 7}
+    assert {name: values["unit"] for name, values in found.items()} == {
+        f"127-0-0-1-{port}-{unit}": unit for unit in (5, 7)
+    }
 
 
 def test_a_meter_that_heeds_no_unit_is_found_once(capsys):

@@ -7,10 +7,13 @@ from kwapi.measurement import Measurement
 
 def test_a_section_is_called_as_its_device():
     names = set()
-    hosts = [("pdu1.lyon.example", None), ("pdu1.nancy.example", None), ("192.0.2.7", 161), ("2001:db8::1", None)]
+    hosts = [("pdu1.lyon.example", None), ("pdu1.nancy.example", None), ("192.0.2.7", 1161), ("2001:db8::1", None)]
     found = [wattmeter_name(host, port, names) for host, port in [*hosts, hosts[2], hosts[3]]]
-    expected = ["pdu1", "pdu1-nancy-example", "192-0-2-7", "2001-db8-1", "192-0-2-7-161", "2001-db8-1-6"]
+    expected = ["pdu1", "pdu1-nancy-example", "192-0-2-7-1161", "2001-db8-1", "192-0-2-7-1161-2", "2001-db8-1-2"]
     assert found == expected
+    assert wattmeter_name("gateway.lyon.example", 1502, names, part="7") == "gateway-1502-7"
+    given = [wattmeter_name("192.0.2.9", 161, names, "lyon.pdu") for _ in range(2)]
+    assert given == ["lyon.pdu", "lyon.pdu-2"]
 
 
 @pytest.mark.parametrize(
