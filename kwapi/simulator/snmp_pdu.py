@@ -1,6 +1,7 @@
 """PDUs that answer SNMP v1 and v2c, and v3 if there is a user, as an Eaton ePDU G3 does.
 
-An engine of pysnmp takes 50 ms to start, so one engine on one port is many PDUs: the community says which.
+An engine of pysnmp takes 50 ms to start, so one engine is many PDUs: the community says which. Each has a port of its
+own all the same, where no other's community is heard.
 
 Under 1.3.6.1.4.1.534.6.6.7, with indexes of unit 0, inlet or outlet from 1, and phase 1:
 inlet (3.x) and outlets (6.x), active power W, apparent power VA, energy Wh (32 bits at most, then it starts again at
@@ -12,6 +13,7 @@ Source: EATON-EPDU-MIB. Unlike in real devices, where they differ by a little, t
 
 import asyncio
 import os
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,8 @@ Binding = tuple[Any, Any]  # name and value, as pysnmp has them
 
 SYSTEM = (1, 3, 6, 1, 2, 1, 1)
 EPDU = (1, 3, 6, 1, 4, 1, 534, 6, 6, 7)
+LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)"
+BEFORE_COMMUNITY = re.compile(rb"\x30" + LENGTH + rb"\x02\x01[\x00\x01]\x04([\x00-\x7f])", re.DOTALL)
 SEQUENCE = b"\x30"
 RESPONDERS = (
     cmdrsp.GetCommandResponder,
@@ -154,13 +158,24 @@ class Instrumentation:
 
 
 class Port(udp.UdpTransport):  # type: ignore[misc]
-    """The UDP port of an agent."""
+    """A UDP port of an agent, of one community if there is one here."""
+
+    def __init__(self, community: str | None = None) -> None:
+        super().__init__()
+        self._community = community
 
     def datagram_received(self, datagram: bytes, sender: tuple[str, int]) -> None:
         # What is no sequence is no SNMP message, and pysnmp raises TypeError for some of it. The rest goes to pysnmp
         # at once; by its own way, through the event loop, it can arrive after the end, with an exception too.
-        if datagram[:1] == SEQUENCE:
+        is_ours = self._community is None or community_of(datagram) == self._community.encode()
+        if datagram[:1] == SEQUENCE and is_ours:
             self._callback_function(self, sender, datagram)
+
+
+def community_of(message: bytes) -> bytes | None:
+    """Return the community of a message of v1 or v2c, None of any other."""
+    found = BEFORE_COMMUNITY.match(message)
+    return message[found.end() : found.end() + found[1][0]] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,34 +188,30 @@ class User:
 
 
 class Agent:
-    """PDUs on a UDP port, which answer while the event loop in which it was opened runs."""
+    """PDUs on a UDP port, or on several, which answer while the event loop in which it was opened runs."""
 
     def __init__(self, *, user: User | None = None) -> None:
         self._engine: Any = new_engine()
         self._context = SnmpContext(self._engine)
         self._context.unregister_context_name(b"")  # pysnmp's own objects
         self._user = user
+        self._ports = 0
 
     def add(self, device: Device, community: str = "public", context: str = "") -> None:
         """Let a PDU answer to this community, and to the user in this context."""
         config.add_v1_system(self._engine, community, community, contextName=context.encode())
         self._context.register_context_name(context.encode(), Instrumentation(device))
 
-    async def open(self, address: str = "127.0.0.1", port: int = 0) -> int:
-        """Start to answer and return the port, of the system's choice if 0 was given; OSError if it is taken."""
-        if self._user:
-            config.add_v3_user(
-                self._engine,
-                self._user.name,
-                config.USM_AUTH_HMAC192_SHA256,
-                self._user.auth_passphrase,
-                config.USM_PRIV_CFB128_AES,
-                self._user.priv_passphrase,
-            )
-        for responder in RESPONDERS:
-            responder(self._engine, self._context)
-        listener = Port()
-        config.add_transport(self._engine, udp.DOMAIN_NAME, listener)
+    async def open(self, address: str = "127.0.0.1", port: int = 0, community: str | None = None) -> int:
+        """Start to answer, of several communities to one perhaps, and return the port; OSError if it is taken.
+
+        The port is of the system's choice if 0 was given. Each call opens another.
+        """
+        if not self._ports:
+            self._begin()
+        listener = Port(community)
+        config.add_transport(self._engine, (*udp.DOMAIN_NAME, self._ports), listener)
+        self._ports += 1
         # Not by pysnmp's open_server_mode(), which hides a taken port in a task that nobody awaits.
         loop = asyncio.get_running_loop()
         try:
@@ -216,19 +227,32 @@ class Agent:
             self._engine.close_dispatcher()
             self._engine = None
 
+    def _begin(self) -> None:
+        if self._user:
+            config.add_v3_user(
+                self._engine,
+                self._user.name,
+                config.USM_AUTH_HMAC192_SHA256,
+                self._user.auth_passphrase,
+                config.USM_PRIV_CFB128_AES,
+                self._user.priv_passphrase,
+            )
+        for responder in RESPONDERS:
+            responder(self._engine, self._context)
+
 
 class Pdus:
-    """Several PDUs on one port, each with its secret for a community."""
+    """Several PDUs, each with a port and with its secret for a community."""
 
     def __init__(self, served: Sequence[Served], directory: Path) -> None:
         self._agent = Agent()
-        self._count = len(served)
+        self._communities = [each.secret for each in served]
         for each in served:
             self._agent.add(each.device, community=each.secret, context=each.device.name)
 
     async def open(self) -> list[int]:
         """Start to answer and return the port of each PDU."""
-        return [await self._agent.open()] * self._count
+        return [await self._agent.open(community=community) for community in self._communities]
 
     async def close(self) -> None:
         """Answer no more."""

@@ -225,6 +225,20 @@ def test_written_configuration_is_sound_and_for_its_owner_alone(tmp_path):
     assert run(conversation, plans, tmp_path) == ([plan.name for plan in plans], 0o600)
 
 
+def test_pdu_hears_no_community_but_its_own(tmp_path):
+    plans = [Plan(name, "snmp", options={**SHORT, "retries": 0}) for name in ("pdu1", "pdu2")]
+
+    async def conversation(site):
+        await site.open("pdu1")
+        first = await site.read("pdu1")
+        site.drivers["pdu2"].community = site.farm.wattmeters["pdu1"].secret
+        with pytest.raises(DeviceError, match="did not answer"):
+            await site.open("pdu2")
+        return list(first)
+
+    assert run(conversation, plans, tmp_path) == ["pdu1"]
+
+
 def test_meter_has_three_phases_at_most(tmp_path):
     with pytest.raises(ValueError, match="more than 3 phases"):
         run(None, [Plan("meter", "modbus", outlets=4)], tmp_path)
