@@ -8,6 +8,7 @@ kwapi-simulator ctl SOCKET fault lyon.pdu1 silent --for 20
 import asyncio
 import ipaddress
 import json
+import logging
 import resource
 import signal
 import sys
@@ -185,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] == "ctl":
         return control(arguments[1:])
     options = parse(arguments)
+    # pymodbus's server logs a traceback of its own for each request to a unit that is not there.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each wattmeter takes several
     try:

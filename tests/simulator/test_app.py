@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from oslo_config import cfg
 
 from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
@@ -157,6 +158,20 @@ def test_farm_is_read_and_commanded(tmp_path):
         output, complaint = process.communicate()
     assert (process.returncode, output, complaint) == (0, "", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drivers.conf", "farm.toml"]
+
+
+def test_asking_a_unit_that_is_not_there_fills_no_log(tmp_path):
+    (tmp_path / "farm.toml").write_text('[[wattmeter]]\nname = "meter"\nkind = "modbus"\n')
+    conf = tmp_path / "drivers.conf"
+    with simulator(str(tmp_path / "farm.toml"), "--write-config", str(conf)) as process:
+        process.stdout.readline()
+        port = Reader("drivers", [conf], environ={}).value("meter", cfg.PortOpt("port"))
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            client.sendall(bytes.fromhex("0001 0000 0006 07 03 0bf3 0002"))  # of unit 7
+            assert client.recv(100)[6:8] == bytes.fromhex("07 83")
+        process.terminate()
+        output, complaint = process.communicate()
+    assert (process.returncode, output, complaint) == (0, "", "")
 
 
 def test_farm_that_is_wrong_is_refused(tmp_path):
