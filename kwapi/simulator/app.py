@@ -12,7 +12,6 @@ import logging
 import resource
 import signal
 import sys
-import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from kwapi.simulator.control import Control, ask
 from kwapi.simulator.description import FAULTS, Plan, read_description
 from kwapi.simulator.farm import Farm
 from kwapi.simulator.load import MICROJOULES_PER_WH
-from kwapi.simulator.sections import write_sections
+from kwapi.simulator.sections import directory_beside, with_ports, write_sections
 
 TICK = 0.1  # seconds between two looks at what is due
 CATCH_UP = 60.0  # seconds
@@ -52,7 +51,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     add(
         "farm", type=Path, nargs="?", metavar="FARM.toml", help="description of a farm, see kwapi.simulator.description"
     )
-    add("--write-config", type=Path, metavar="FILE", help="write the drivers.conf that reads it")
+    add("--write-config", type=Path, metavar="FILE", help="write its sections into this drivers.conf")
     add("--control", type=Path, metavar="SOCKET", help="make a control socket")
     add("--address", type=ipaddress.IPv4Address, default="127.0.0.1", help="where it listens (default %(default)s)")
     add("--any-address", action="store_true", help="listen on an address that other machines reach")
@@ -125,7 +124,8 @@ def greeting(options: Namespace, farm: Farm) -> str:
     """Return the line that says that everything answers."""
     wattmeters = farm.wattmeters.values()
     if options.farm:
-        return f"{len(wattmeters)} wattmeters answer on {options.address}"
+        reading = f"; {options.write_config} reads them" if options.write_config else ""
+        return f"{len(wattmeters)} wattmeters answer on {options.address}{reading}"
     (pdu,) = wattmeters
     where = f"{options.address}:{pdu.port}"
     return f"PDU with {options.outlets} outlets answers SNMP on {where}, community {options.community}"
@@ -192,7 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each wattmeter takes several
     try:
         plans = plans_of(options)
-        with tempfile.TemporaryDirectory(prefix="kwapi-simulator-") as directory:
-            return asyncio.run(serve(options, plans, Path(directory)))
+        if options.write_config:
+            plans = with_ports(plans, options.write_config)
+        with directory_beside(options.write_config) as directory:
+            return asyncio.run(serve(options, plans, directory))
     except ConfigError as error:
         return service.refuse(error)

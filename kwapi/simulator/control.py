@@ -96,9 +96,9 @@ class Control:
         before = os.umask(0o177)
         try:
             unix.bind(str(self._path))
-        except OSError:
+        except OSError as error:
             unix.close()
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         finally:
             os.umask(before)
         self._server = await asyncio.start_unix_server(self._serve, sock=unix)

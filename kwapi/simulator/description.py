@@ -11,7 +11,7 @@ seed = 7                 another number makes other servers; without it, its pla
 port = 10161             without it any free one; of several, the first
 start_wh = 65000         first reading of its registers, 0 without it; if negative, so much before they wrap
 wrap = "16 bit"          where they begin at zero again: 16, 24, 32 bit of its unit, or after 99999.9 kWh
-interval = 1             seconds between polls
+interval = 1             seconds between polls; without it 1, of ipmi 5
 options = {timeout = 2}  more lines of its section
 
 [[wattmeter.fault]]      any number of them
@@ -45,17 +45,21 @@ MOST = 10_000  # wattmeters by one entry
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How many outlets a kind of wattmeter has at most, and how much a count of its register is, if it has one."""
+    """How many outlets a kind of wattmeter has at most, and how much a count of its register is, if it has one.
+
+    ``interval`` is how often it is polled if the description does not tell.
+    """
 
     outlets: int
     microjoules: int | None
+    interval: float = 1.0
 
 
 KINDS = {
     "snmp": Kind(1000, MICROJOULES_PER_WH),
     "modbus": Kind(3, MICROJOULES_PER_WH),
     "http": Kind(4, MICROJOULES_PER_WH // 1000),
-    "ipmi": Kind(1, None),
+    "ipmi": Kind(1, None, interval=5.0),  # as often as the driver does it
     "redfish": Kind(1, MICROJOULES_PER_WH),
     "wattsup": Kind(1, MICROJOULES_PER_WH // 10),
 }
@@ -110,7 +114,7 @@ def read_description(path: Path) -> list[Plan]:
         mistakes += wrong
         plans += () if wrong else _plans(entry, len(plans))
     names = [plan.name for plan in plans]
-    mistakes += [f"{path}: {name} stands there twice" for name in sorted(set(names)) if names.count(name) > 1]
+    mistakes += [f"{path}: {name} is listed twice" for name in sorted(set(names)) if names.count(name) > 1]
     if mistakes:
         raise ConfigError(*mistakes)
     return plans
@@ -173,7 +177,7 @@ def _plans(entry: Mapping[str, Any], place: int) -> Iterator[Plan]:
             port=entry["port"] + number if entry.get("port") else 0,
             start=start if start >= 0 else (wrap or 0) + start,
             wrap=wrap,
-            interval=entry.get("interval", 1.0),
+            interval=entry.get("interval", kind.interval),
             options=entry.get("options", {}),
             faults=tuple(faults),
         )

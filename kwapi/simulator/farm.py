@@ -4,8 +4,8 @@ What a farm consists of, description.py reads. Everything runs in one event loop
 loopback, and in front of it a relay on the public port.
 """
 
+import hashlib
 import heapq
-import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -42,6 +42,11 @@ def find_servers(kind: str) -> NewServers:
     return servers
 
 
+def made_up_secret(plan: Plan) -> str:
+    """Return a community or password that is a wattmeter's own, and the same at each start; it guards nothing."""
+    return hashlib.sha256(f"{plan.name} {plan.seed}".encode()).hexdigest()[:16]
+
+
 class Wattmeter:
     """One wattmeter of the farm, and the faults it has now."""
 
@@ -49,7 +54,7 @@ class Wattmeter:
         self.plan = plan
         self.name = plan.name
         self.port = 0
-        self.secret = plan.secret or secrets.token_hex(8)
+        self.secret = plan.secret or made_up_secret(plan)
         own = own_power if plan.kind == "snmp" else no_power
         self.device = Device(
             rack(plan.outlets, plan.seed, mix=LOADS[plan.load], own=own),

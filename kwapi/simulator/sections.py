@@ -1,19 +1,82 @@
-"""The sections of drivers.conf by which Kwapi reads a farm, and the SNMP profiles that its registers' wraps need."""
+"""The sections of drivers.conf by which Kwapi reads a farm, and the SNMP profiles that its registers' wraps need.
 
+A farm that is started again is found where it was: its wattmeters take the ports that the file gives them, and what
+else they need lies in a directory beside it. Of the file, only what stands between two lines of ours is written anew.
+"""
+
+import fcntl
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from oslo_config import cfg
+
+from kwapi.config import Reader
+from kwapi.errors import ConfigError
+from kwapi.simulator.description import Plan
 from kwapi.simulator.farm import Farm, Wattmeter
 from kwapi.simulator.load import MICROJOULES_PER_WH
 from kwapi.simulator.servers import CERTIFICATE, USER
 
 PROFILES = "profiles"
+BEGIN = "# From here on kwapi-simulator writes anew at each start, with the same ports and secrets."
+END = "# To here."
+SECTION = re.compile(r"^\[(.+)\]", re.MULTILINE)
+
+
+def with_ports(plans: Iterable[Plan], path: Path) -> list[Plan]:
+    """Return the plans, those without a port with the one that a drivers.conf gives them, if there is such a file.
+
+    ConfigError if the file has one of them outside of what was written for a farm.
+    """
+    plans = list(plans)
+    if not path.exists():
+        return plans
+    foreign = {name.lower() for name in SECTION.findall("".join(_around(path)))}
+    if twice := [plan.name for plan in plans if plan.name.lower() in foreign]:
+        raise ConfigError(
+            *(f"{path}: [{name}] is not of kwapi-simulator's; remove it, or write elsewhere" for name in twice)
+        )
+    reader = Reader("drivers", [path], environ={})
+    names, given = {plan.name for plan in plans}, {plan.port for plan in plans}
+    ports = {name: port for name in names.intersection(reader.sections) if (port := _port(reader, name)) not in given}
+    return [plan if plan.port else replace(plan, port=ports.get(plan.name, 0)) for plan in plans]
+
+
+@contextmanager
+def directory_beside(path: Path | None) -> Iterator[Path]:
+    """Give a directory for what a farm's readers need: with a drivers.conf always the same one; and remove it."""
+    if path is None:
+        with tempfile.TemporaryDirectory(prefix="kwapi-simulator-") as temporary:
+            yield Path(temporary)
+        return
+    directory = path.with_name(f"{path.name}.farm")
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(f"{directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _empty(directory)  # of what one that was killed has left
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory)
+    except BlockingIOError:
+        raise ConfigError(f"{path}: is written by another kwapi-simulator, which runs") from None
+    finally:
+        os.close(lock)
 
 
 def write_sections(path: Path, farm: Farm, host: str) -> None:
-    """Write a drivers.conf for its owner alone, and profiles into the farm's directory."""
+    """Write a farm's part of a drivers.conf, for its owner alone, and profiles into the farm's directory."""
     directory = farm.directory.absolute()
     folder = directory / PROFILES
     wattmeters = list(farm.wattmeters.values())
@@ -21,7 +84,9 @@ def write_sections(path: Path, farm: Farm, host: str) -> None:
     if wraps:
         (folder / "snmp").mkdir(parents=True, exist_ok=True)
         _replace(folder / "snmp" / "simulated.toml", "\n".join(map(profile, wraps)))
-    _replace(path, "\n".join("\n".join([*section(each, host, directory), ""]) for each in wattmeters))
+    before, after = _around(path)
+    sections = "\n".join("\n".join([*section(each, host, directory), ""]) for each in wattmeters)
+    _replace(path, f"{before}{BEGIN}\n\n{sections}\n{END}\n{after}")
 
 
 def is_snmp(wattmeter: Wattmeter) -> bool:
@@ -83,6 +148,37 @@ va = {{oid = "6.5.1.2", unit = "VA"}}
 a = {{oid = "6.4.1.3", unit = "mA"}}
 kwh = {{oid = "6.5.1.4", unit = "Wh", wrap = {counts}, slow = true}}
 """
+
+
+def _around(path: Path) -> tuple[str, str]:
+    """Return what stands in a drivers.conf before a farm's part, and behind it."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    before, begin, rest = text.partition(f"{BEGIN}\n")
+    if not begin:
+        return f"{text.rstrip()}\n\n" if text.strip() else "", ""
+    return before, rest.partition(f"{END}\n")[2]
+
+
+def _empty(directory: Path) -> None:
+    for each in directory.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
+def _port(reader: Reader, section: str) -> int:
+    """Return the port that a section gives, by itself or in its URL, 0 if it has none."""
+    url = reader.value(section, cfg.StrOpt("url")) or ""
+    try:
+        return reader.value(section, cfg.PortOpt("port")) or urlsplit(url).port or 0
+    except ValueError:  # somebody edited it
+        return 0
 
 
 def _replace(path: Path, text: str) -> None:

@@ -130,7 +130,7 @@ def test_farm_is_read_and_commanded(tmp_path):
     description, conf, socket_path = (tmp_path / name for name in ("farm.toml", "drivers.conf", "control"))
     description.write_text(FARM)
     with simulator(str(description), "--write-config", str(conf), "--control", str(socket_path)) as process:
-        assert process.stdout.readline() == "3 wattmeters answer on 127.0.0.1\n"
+        assert process.stdout.readline() == f"3 wattmeters answer on 127.0.0.1; {conf} reads them\n"
         reader = Reader("drivers", [conf], environ={})
         wattmeters = {wattmeter.name: wattmeter for wattmeter in read_wattmeters(reader)}
         reader.finish()
@@ -190,7 +190,7 @@ def test_farm_of_every_kind_leaves_nothing_behind(tmp_path):
     (tmp_path / "farm.toml").write_text("".join(entries))
     conf = tmp_path / "drivers.conf"
     with simulator(str(tmp_path / "farm.toml"), "--write-config", str(conf)) as process:
-        assert process.stdout.readline() == f"{len(KINDS)} wattmeters answer on 127.0.0.1\n"
+        assert process.stdout.readline() == f"{len(KINDS)} wattmeters answer on 127.0.0.1; {conf} reads them\n"
         reader = Reader("drivers", [conf], environ={})
         options = {wattmeter.name: wattmeter.values for wattmeter in read_wattmeters(reader)}
         reader.finish()

@@ -63,7 +63,7 @@ def test_socket_takes_a_line_and_answers_with_one(farm, tmp_path):
         await control.open()
         mode = stat.S_IMODE(path.stat().st_mode)
         energy = await asyncio.to_thread(ask, path, {"do": "energy"})
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"in use: '{path}'"):
             await Control(farm, path).open()
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"do"\n{"do": "pause"}\n')

@@ -137,7 +137,10 @@ def test_mistake_is_told_with_its_place(read, lines, mistake):
         ("[[", "(at end of document)"),
         ('[[wattmeter]]\nname = "a"', "wattmeter 1: lacks kind"),
         ('rack = 3\n[[wattmeter]]\nname = "a"\nkind = "http"', "rack: unknown key"),
-        ('[[wattmeter]]\nname = "a1"\nkind = "http"\n[[wattmeter]]\nname = "a"\nkind = "http"\ncount = 2', "a1 stands"),
+        (
+            '[[wattmeter]]\nname = "a1"\nkind = "http"\n[[wattmeter]]\nname = "a"\nkind = "http"\ncount = 2',
+            "a1 is listed twice",
+        ),
     ],
 )
 def test_file_that_is_no_description_is_refused(read, text, mistake):
