@@ -78,7 +78,7 @@ def test_wrong_credentials_and_silence_are_told_in_a_line_each(tmp_path, monkeyp
         assert main(["discover", "ipmi", *hosts, "--user", bmc.USER, "--timeout", "1"]) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"127.0.0.1:{wrong} refuses user 'user'")
-    assert second.startswith(f"127.0.0.1:{silent}, asked 0x06 0x01: ")
+    assert second.startswith(f"127.0.0.1:{silent}: no login for user 'user' in 1.0 s; is the host right")
 
 
 def test_a_device_of_this_machine_that_is_not_there_is_told(capsys):

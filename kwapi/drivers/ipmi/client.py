@@ -76,6 +76,7 @@ class Reply:
     payload: bytes = b""
     error: str = ""
     refused: bool = False  # the credentials were
+    at_login: bool = False  # and so nothing was asked
 
 
 class ProcessEnded(Exception):
@@ -228,7 +229,8 @@ class Client:
         if reply.refused:
             raise CredentialsRefused(f"{target} refuses user {target.user!r}: {reply.error}")
         if reply.error:
-            raise DeviceError(f"{target}, asked {netfn:#04x} {command:#04x}: {reply.error}")
+            asked = "" if reply.at_login else f", asked {netfn:#04x} {command:#04x}"
+            raise DeviceError(f"{target}{asked}: {reply.error}")
         return reply.code, reply.payload
 
     def close(self) -> None:

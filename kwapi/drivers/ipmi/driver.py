@@ -230,7 +230,7 @@ class Ipmi(Driver):
         limits = (("user", self.user, MAX_USER), ("password", self.password, MAX_PASSWORD))
         for option, value, limit in limits:
             if not value:
-                yield option, "is empty, and a BMC on the network wants one"
+                yield option, "is empty, and a BMC on the network needs one"
             elif len(value.encode()) > limit:
                 yield option, f"is longer than {limit} bytes, which is all that IPMI takes"
 

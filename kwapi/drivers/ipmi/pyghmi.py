@@ -104,7 +104,7 @@ class Lan:
         elif (error := self._noted["login"].get("error")) == TIMED_OUT:
             self.drop()  # and begin anew, until the time of those who wait is over
         elif error:
-            self._fail(f"login failed, {error}", refused=any(word in error for word in REFUSALS))
+            self._fail(f"login failed, {error}", refused=any(word in error for word in REFUSALS), at_login=True)
         elif self._asked is None:
             self._ask_next(now)
 
@@ -133,7 +133,7 @@ class Lan:
                 privlevel=target.privilege,
             )
         except (PyghmiException, OSError) as error:
-            self._fail(f"cannot log in: {error}")
+            self._fail(f"cannot log in: {error}", at_login=True)
 
     def _ask_next(self, now: float) -> None:
         if self._waiting and self._must_raise:
@@ -179,6 +179,8 @@ class Lan:
             self._fail(f"privilege level {level} not granted, code {code:#04x}", refused=True)
 
     def _expire(self, now: float) -> None:
+        # A BMC may be as silent to a user it does not know as one that is not there.
+        is_logged_in = self.session is not None and self._noted.get("login", {}).get("success") is True
         if self._asked is not None and self._asked[0] < now:
             end, request = self._asked
             self.drop()
@@ -186,19 +188,24 @@ class Lan:
         for end, request in list(self._waiting):
             if end < now:
                 self._waiting.remove((end, request))
-                self._reply_error(request, f"no answer in {request.seconds:.1f} s")
+                if is_logged_in:
+                    self._reply_error(request, f"no answer in {request.seconds:.1f} s")
+                else:
+                    user, seconds = self._target.user, request.seconds
+                    doubt = "is the host right, and the user?"
+                    self._reply_error(request, f"no login for user {user!r} in {seconds:.1f} s; {doubt}", at_login=True)
 
-    def _fail(self, error: str, *, refused: bool = False) -> None:
+    def _fail(self, error: str, *, refused: bool = False, at_login: bool = False) -> None:
         """Forget the session and whatever was to be asked in it."""
         waiting = [*([self._asked] if self._asked else []), *self._waiting]
         self._waiting.clear()
         self.drop()
         for _, request in waiting:
-            self._reply_error(request, error, refused=refused)
+            self._reply_error(request, error, refused=refused, at_login=at_login)
 
-    def _reply_error(self, request: Request, error: str, *, refused: bool = False) -> None:
+    def _reply_error(self, request: Request, error: str, *, refused: bool = False, at_login: bool = False) -> None:
         if request.number != READY:
-            self._send(Reply(request.number, error=error, refused=refused))
+            self._send(Reply(request.number, error=error, refused=refused, at_login=at_login))
 
 
 class Local:

@@ -76,6 +76,13 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def no_answer(target: Target, asked: str) -> DeviceError:
+    """Return the error that an agent is silent, as one also is to a community that it does not know."""
+    requests = f"{target.retries + 1} request{'s' if target.retries else ''}, {target.timeout:g} s each"
+    doubt = "is the host right?" if target.version == "3" else "is the host right, and the community?"
+    return DeviceError(f"{target}: no answer to {requests}, to {asked}; {doubt}")
+
+
 def locate(target: Target) -> tuple[int, Any]:
     """Return the family of a target's address, and the address as sockets take it; nothing is looked up."""
     numeric = target.address or target.host

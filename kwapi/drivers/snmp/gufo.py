@@ -38,6 +38,7 @@ from kwapi.drivers.snmp.client import (
     Value,
     from_octets,
     from_opaque,
+    no_answer,
     to_oid,
     to_text,
 )
@@ -233,8 +234,7 @@ class GufoAgent:
 
     def _ask(self, ask: Callable[[Session, Sequence[str]], T], oids: Sequence[str]) -> T:
         """Return the answer to a request for these, asking as often as the target allows."""
-        tries = self._target.retries + 1
-        for _ in range(tries):
+        for _ in range(self._target.retries + 1):
             if self._client.closed:
                 raise DeviceError("the SNMP client is closed")
             if self._clock() > self._ends_at:
@@ -258,7 +258,7 @@ class GufoAgent:
             self._is_heard = True
             return answer
         what = oids[0] + (f" and {len(oids) - 1} more" if len(oids) > 1 else "")
-        raise DeviceError(f"{self._target} did not answer {tries} times in {self._target.timeout:g} s to {what}")
+        raise no_answer(self._target, what)
 
 
 def is_within_reach(target: Target) -> bool:

@@ -38,6 +38,7 @@ from kwapi.drivers.snmp.client import (
     from_octets,
     from_opaque,
     locate,
+    no_answer,
     to_text,
 )
 from kwapi.drivers.snmp.usm import DISCOVERY, to_engine_id
@@ -230,8 +231,7 @@ class PysnmpSession:
         if isinstance(indication, REFUSALS):
             raise CredentialsRefused(f"{self.target} refuses user {self.target.user!r}: {indication}")
         if isinstance(indication, errind.RequestTimedOut):
-            tries = self.target.retries + 1
-            raise DeviceError(f"{self.target} did not answer {tries} times in {self.target.timeout:g} s to {asked}")
+            raise no_answer(self.target, asked)
         if indication:
             raise DeviceError(f"{self.target} answered {asked} with: {indication}")
         if status == TOO_BIG:
@@ -302,7 +302,7 @@ async def _discover(target: Target, family: int, address: Any) -> bytes:
                     continue
     except (OSError, ValueError) as error:
         raise DeviceError(f"{target}: {error}") from error
-    raise DeviceError(f"{target} did not answer {target.retries + 1} times in {target.timeout:g} s to SNMPv3 discovery")
+    raise no_answer(target, "SNMPv3 discovery")
 
 
 def _note_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -100,7 +100,8 @@ def test_two_devices_share_no_name_and_a_silent_one_is_told(tmp_path, capsys):
         second: [f"{second}-outlet-1"],
     }
     assert len(printed.err.splitlines()) == 1
-    assert f"{hosts[1]} did not answer" in printed.err
+    assert printed.err.startswith(f"{hosts[1]}: no answer to 1 request, 0.5 s each, to 1.3.6.1.2.1.1.2.0")
+    assert printed.err.endswith("; is the host right, and the community?\n")
 
 
 def test_a_device_of_no_known_family_is_told_with_the_profiles_there_are(capsys):

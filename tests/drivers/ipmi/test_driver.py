@@ -223,7 +223,7 @@ def test_a_name_without_an_address_is_a_device_error():
         ({"probes": ["a", "b"]}, ["probes must be one name: a BMC measures one machine"]),
         (
             {"user": "", "password": ""},
-            [f"{each} is empty, and a BMC on the network wants one" for each in ("user", "password")],
+            [f"{each} is empty, and a BMC on the network needs one" for each in ("user", "password")],
         ),
         ({"user": "é" * 9}, ["user is longer than 16 bytes, which is all that IPMI takes"]),
         ({"password": "p" * 21}, ["password is longer than 20 bytes, which is all that IPMI takes"]),

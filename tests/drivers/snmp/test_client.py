@@ -228,13 +228,13 @@ def silent_port():
 @pytest.mark.parametrize("version", ["1", "2c", "3"])
 def test_silence_names_the_agent(client, silent_port, version):
     asked = client.agent(Target("127.0.0.1", silent_port, version, user="me", timeout=0.1, retries=1))
-    with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{silent_port} did not answer 2 times in 0\.1 s to"):
+    with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{silent_port}: no answer to 2 requests, 0\.1 s each, to"):
         asked.columns([WATTS])
 
 
 def test_silence_names_what_was_asked(client, silent_port):
     first = f"{WATTS} and 1 more" if isinstance(client, Client) else r"1\.3\.6\.1\.2\.1\.1\.2\.0"  # whether it is there
-    with pytest.raises(DeviceError, match=f"to {first}$"):
+    with pytest.raises(DeviceError, match=f"to {first}; is the host right, and the community[?]$"):
         client.agent(Target("127.0.0.1", silent_port, timeout=0.1, retries=0)).columns([WATTS, VOLTS])
 
 
@@ -270,7 +270,7 @@ def test_a_malformed_answer_is_silence_and_harms_nobody(client, agent, silent_po
 
         thread = threading.Thread(target=babble, daemon=True)
         thread.start()
-        with pytest.raises(DeviceError, match="did not answer"):
+        with pytest.raises(DeviceError, match="no answer to"):
             client.agent(Target("127.0.0.1", sock.getsockname()[1], timeout=0.1, retries=1)).columns([WATTS])
         thread.join(5)
     assert ask(client, agent).get([f"{WATTS}.1"]) == {f"{WATTS}.1": 101}

@@ -298,7 +298,7 @@ def test_silence_ends_after_the_last_try_and_names_the_agent(agent, version):
         asked.columns([WATTS])
         relay.answers.clear()
         relay.change = lambda answer: []
-        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{relay.port} did not answer 2 times in 0\.4 s to"):
+        with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{relay.port}: no answer to 2 requests, 0\.4 s each, to"):
             asked.columns([WATTS])
         assert len(relay.answers) == 2
         assert slow.asked == []
@@ -340,7 +340,7 @@ def test_an_agent_that_is_gone_is_a_device_error():
     with SnmpAgent(TABLE) as agent:
         asked = ask(Slow(), agent, timeout=0.05)
         asked.columns([WATTS])
-    with pytest.raises(DeviceError, match="did not answer"):
+    with pytest.raises(DeviceError, match="no answer to"):
         asked.columns([WATTS])
 
 
