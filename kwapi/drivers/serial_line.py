@@ -8,6 +8,7 @@ the newest bytes are kept, so that a line of noise fills nothing. pyserial does 
     rfc2217://HOST:PORT      Telnet with RFC 2217, which sets them from here
 """
 
+import errno
 import re
 import termios
 import time
@@ -25,6 +26,7 @@ from kwapi.errors import DeviceError
 CONNECTING = 5.0  # seconds, of pyserial's own
 STEP = 0.1  # seconds of one wait for bytes
 LONGEST = 16384  # bytes kept; the longest telegram of any meter has some 4000
+IN_USE = (errno.EWOULDBLOCK, errno.EBUSY)  # locked as we do it, or taken by the kernel's way (TIOCEXCL)
 SCHEMES = ("socket", "rfc2217")
 REMOTE = re.compile(rf"(?:{'|'.join(SCHEMES)})://")
 
@@ -134,5 +136,11 @@ def open_port(device: str, setting: str) -> Any:
             write_timeout=None if device.startswith("rfc2217") else 2.0,  # there pyserial has its own, and takes none
             exclusive=True,
         )
+    except serial.SerialException as error:
+        if error.errno not in IN_USE:
+            raise
+        raise DeviceError(
+            f"{device}: another program uses it, perhaps kwapi-drivers; mute its wattmeter first"
+        ) from error
     except (ValueError, termios.error) as error:  # the server refuses a setting; the port vanishes meanwhile
         raise DeviceError(f"{device}: {error}") from error

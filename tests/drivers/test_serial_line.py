@@ -188,7 +188,9 @@ def test_a_file_that_is_no_port_is_refused(tmp_path):
 def test_a_local_port_is_opened_once():
     with closing(Pty()) as meter, closing(SerialLine(meter.device, "9600 7E1")) as first:
         first.open()
-        with pytest.raises(OSError, match="exclusively"):
+        with pytest.raises(
+            DeviceError, match=f"^{meter.device}: another program uses it, perhaps kwapi-drivers; mute "
+        ):
             SerialLine(meter.device, "9600 7E1").open()
 
 
