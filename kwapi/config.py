@@ -257,6 +257,10 @@ class Reader:
             self.mistake(section, option.dest, f"is missing: {option.help}")
         return value
 
+    def has(self, section: str, key: str) -> bool:
+        """Return whether a key stands in a section."""
+        return key in self._keys.get(section, {})
+
     def mistake(self, section: str, key: str, text: str) -> None:
         """Note that something is wrong with an option, at its place or, where it is not given, at its section's."""
         place = self._keys.get(section, {}).get(key) or self._sections.get(section) or str(self._file)

@@ -96,6 +96,7 @@ class Daemon:
             LOG.warning("%s has changed, which takes a restart", name)
         logging.getLogger().setLevel(conf.log_level.upper())
         changes = self.fleet.reload(wattmeters)
+        warn_of_intervals(wattmeters)
         LOG.info(
             "reloaded: %d wattmeters new, %d removed, %d changed, %d as before",
             changes.added,
@@ -124,6 +125,15 @@ class Daemon:
         return Shares(wattmeters, orders, conf.workers)
 
 
+def warn_of_intervals(wattmeters: Sequence[Wattmeter]) -> None:
+    """Log, in one line for all, that a wattmeter is polled less often than its section says."""
+    slowed = [wattmeter for wattmeter in wattmeters if wattmeter.asked_interval is not None]
+    if slowed:
+        others = f" and {len(slowed) - 1} more" if len(slowed) > 1 else ""
+        text = "[%s]%s: interval = %g is less than min_interval; polled every %g s"
+        LOG.warning(text, slowed[0].name, others, slowed[0].asked_interval, slowed[0].interval)
+
+
 def _values(conf: cfg.ConfigOpts) -> dict[str, object]:
     return {option.dest: conf[option.dest] for option in OPTIONS["drivers"]}
 
@@ -143,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         daemon = Daemon(arguments.files, conf, wattmeters, read_key(key_file))
     except ConfigError as error:
         return service.refuse(error)
+    warn_of_intervals(wattmeters)
     LOG.info("measuring %d wattmeters, publishing on %s", len(wattmeters), conf.probes_endpoint)
     if daemon.start():
         service.notify("READY=1")

@@ -21,6 +21,7 @@ class Wattmeter:
     values: Mapping[str, Any] = field(repr=False)  # secrets among them
     interval: float
     hang_timeout: float
+    asked_interval: float | None = field(default=None, compare=False)  # where that is more often than the device bears
 
     @property
     def driver_name(self) -> str:
@@ -89,9 +90,13 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
     for key in ("factor", "offset"):
         for probe in values[key].keys() - driver(section, values).probe_names():
             reader.mistake(section, key, f"{probe!r} is no probe of this wattmeter")
-    values["interval"] = max(values["interval"], values.get("min_interval", 0.0))  # what the device can bear
+    asked = values["interval"]
+    values["interval"] = max(asked, values.get("min_interval", 0.0))  # what the device can bear
+    is_too_often = asked < values["interval"] and reader.has(section, "interval")
     values["hang_timeout"] = values["hang_timeout"] or max(3 * values["interval"], 10.0)
-    return Wattmeter(section, driver, values, values["interval"], values["hang_timeout"])
+    return Wattmeter(
+        section, driver, values, values["interval"], values["hang_timeout"], asked if is_too_often else None
+    )
 
 
 def without_end(names: list[str]) -> list[str]:
