@@ -89,9 +89,10 @@ LAYERS = (  # each line may import from the lines above it
     ),
     ("kwapi.simulator.farm",),
     ("kwapi.simulator.control", "kwapi.simulator.sections"),
+    ("kwapi.cli.table",),
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),
-    ("kwapi.cli.energy", "kwapi.cli.table"),
+    ("kwapi.cli.energy",),
     ("kwapi.cli.discover.found", "kwapi.cli.discover.arguments"),
     (
         "kwapi.cli.discover.ipmi",

@@ -13,11 +13,12 @@ import resource
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kwapi import service
+from kwapi.cli.table import show
 from kwapi.errors import ConfigError
 from kwapi.simulator.control import Control, ask
 from kwapi.simulator.description import FAULTS, Plan, read_description
@@ -68,29 +69,35 @@ def parse(arguments: Sequence[str]) -> Namespace:
     return options
 
 
-def parse_control(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """Return the socket and the command for it; argparse ends the process when they are wrong."""
+def parse_control(arguments: Sequence[str]) -> tuple[Path, bool, dict[str, Any]]:
+    """Return the socket, whether JSON is wanted and the command; argparse ends the process when they are wrong."""
     parser = ArgumentParser("kwapi-simulator ctl", description="Command a farm by its control socket.")
     parser.add_argument("socket", type=Path, metavar="SOCKET")
     does = parser.add_subparsers(dest="do", required=True)
-    does.add_parser("list", help="the wattmeters and their faults")
-    does.add_parser("energy", help="true energy and registers, in microjoules")
-    does.add_parser("pause", help="let nothing be drawn")
-    does.add_parser("run", help="let everything be drawn again")
-    heal = does.add_parser("heal", help="end the faults of a wattmeter, or of all")
+    common = ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print the answer as JSON, energy in microjoules")
+
+    def add(name: str, about: str) -> ArgumentParser:
+        return does.add_parser(name, help=about, description=about.capitalize(), parents=[common])
+
+    add("list", "the wattmeters and their faults")
+    add("energy", "true energy and what the registers show")
+    add("pause", "let nothing be drawn")
+    add("run", "let everything be drawn again")
+    heal = add("heal", "end the faults of a wattmeter, or of all")
     heal.add_argument("wattmeter", nargs="?")
-    fault = does.add_parser("fault", help="let a wattmeter misbehave")
+    fault = add("fault", "let a wattmeter misbehave")
     fault.add_argument("wattmeter")
     fault.add_argument("kind", choices=FAULTS)
     fault.add_argument("--for", type=float, metavar="SECONDS", help="how long; until it is healed without")
     fault.add_argument("--seconds", type=float, help="how late (slow), or by how much the clock is off (clock-step)")
     command = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    return command.pop("socket"), command
+    return command.pop("socket"), command.pop("json"), command
 
 
 def control(arguments: Sequence[str]) -> int:
     """Send a command to a farm, print its answer and return the exit code."""
-    path, command = parse_control(arguments)
+    path, wants_json, command = parse_control(arguments)
     try:
         answer = ask(path, command)
     except OSError as error:
@@ -99,8 +106,36 @@ def control(arguments: Sequence[str]) -> int:
     if "error" in answer:
         print(f"kwapi-simulator: {answer['error']}", file=sys.stderr)
         return 1
-    print(json.dumps(answer, indent=1))
+    if wants_json:
+        print(json.dumps(answer, indent=1))
+    else:
+        show_answer(answer)
     return 0
+
+
+def show_answer(answer: Mapping[str, Any]) -> None:
+    """Print an answer for people."""
+    if "wattmeters" in answer:
+        heading = ["wattmeter", "kind", "port", "probes", "faults"]
+        rows = [[each[key] for key in heading] for each in answer["wattmeters"]]
+        show(heading, [[*row[:2], row[2] or None, len(row[3]), ", ".join(row[4]) or None] for row in rows])
+        if answer["paused"]:
+            print("paused: nothing is drawn")
+    elif "energy" in answer:
+        kwh = 1000 * MICROJOULES_PER_WH
+        rows = [
+            [
+                each["wattmeter"],
+                each["probe"],
+                each["true"] / kwh,
+                None if each["register"] is None else each["register"] / kwh,
+                each["milliwatts"] / 1000,
+            ]
+            for each in answer["energy"]
+        ]
+        show(["wattmeter", "probe", "true kWh", "register kWh", "W"], rows)
+    else:
+        print("done")
 
 
 def plans_of(options: Namespace) -> list[Plan]:

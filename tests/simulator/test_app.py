@@ -17,6 +17,7 @@ from oslo_config import cfg
 from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
+from kwapi.simulator.app import show_answer
 from kwapi.simulator.description import KINDS
 
 DEADLINE = 20  # seconds, after which a process that hangs is killed so that its test fails
@@ -138,15 +139,11 @@ def test_farm_is_read_and_commanded(tmp_path):
         driver.open()
         (measurement,) = driver.read()
         assert measurement.watts > 0
-        assert command("ctl", str(socket_path), "fault", "plug", "refused", "--for", "60") == (
-            0,
-            '{\n "ok": true\n}\n',
-            "",
-        )
+        assert command("ctl", str(socket_path), "fault", "plug", "refused", "--for", "60") == (0, "done\n", "")
         with pytest.raises(DeviceError, match="refused"):
             driver.read()
         driver.close()
-        listed = json.loads(command("ctl", str(socket_path), "list")[1])
+        listed = json.loads(command("ctl", str(socket_path), "list", "--json")[1])
         assert {each["wattmeter"]: each["faults"] for each in listed["wattmeters"]} == {
             "rack.pdu1": [],
             "rack.pdu2": [],
@@ -203,3 +200,23 @@ def test_farm_of_every_kind_leaves_nothing_behind(tmp_path):
     assert (process.returncode, output, complaint) == (0, "", "")
     assert not Path(f"/proc/{children[0]}").exists()
     assert not directory.exists()
+
+
+def test_answer_for_people_is_a_table_in_kwh_and_watts(capsys):
+    kwh = 3_600_000_000_000  # microjoules
+    plug = {"wattmeter": "plug", "probe": "plug", "true": kwh // 4, "register": kwh // 5, "milliwatts": 118_250}
+    show_answer({"energy": [plug, {**plug, "wattmeter": "bmc", "probe": "node-1", "register": None}]})
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["wattmeter", "probe", "true", "kWh", "register", "kWh", "W"]
+    assert [row.split() for row in rows][0] == ["plug", "plug", "0.25", "0.2", "118.25"]
+    assert [row.split() for row in rows][1][:3] == ["bmc", "node-1", "0.25"]
+
+
+def test_list_for_people_counts_probes_and_names_faults(capsys):
+    strip = {"wattmeter": "strip", "kind": "http", "port": 4711, "probes": ["strip-1", "strip-2"], "faults": []}
+    show_answer({"paused": True, "wattmeters": [strip, {**strip, "faults": ["frozen", "silent"]}]})
+    heading, healthy, ill, paused = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["wattmeter", "kind", "port", "probes", "faults"]
+    assert healthy.split()[:4] == ["strip", "http", "4711", "2"]
+    assert ill.split() == ["strip", "http", "4711", "2", "frozen,", "silent"]
+    assert paused == "paused: nothing is drawn"
