@@ -3,7 +3,8 @@
 oslo.config knows types, bounds and defaults; what it passes over in silence is found here: unknown keys, sections and
 keys that stand twice, a ``$`` that is no reference. Every mistake is collected with its file, line, section and key.
 An environment variable KWAPI_<OPTION> overrides an option of [DEFAULT], KWAPI_<SECTION>__<OPTION> one of a section
-(upper case, with _ for every character that is neither a letter nor a digit).
+(upper case, with _ for every character that is neither a letter nor a digit). KWAPI_DEFAULT_STATE_DIR is where state is
+kept if nothing says where: a checkout has its own place.
 """
 
 import argparse
@@ -227,6 +228,8 @@ class Reader:
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
+        self.conf.register_opt(STATE_DIR)
+        self.conf.set_default(STATE_DIR.name, environ.get("KWAPI_DEFAULT_STATE_DIR") or STATE_DIR.default)
         self.values(DEFAULT, OPTIONS[daemon])
 
     @property

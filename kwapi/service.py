@@ -51,7 +51,10 @@ def block_signals(*, reloads: bool = False) -> None:
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it started us, a state such as READY=1 (sd_notify(3))."""
+    """Tell systemd, if it started us, a state such as READY=1 (sd_notify(3)).
+
+    Nobody waits for one that listens no more, and a failure is said once: a daemon may tell twice a second.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -59,10 +62,11 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            channel.settimeout(1)
-            channel.sendto(state.encode(), address)
+            channel.sendto(state.encode(), socket.MSG_DONTWAIT, address)
     except OSError as error:
-        LOG.warning("cannot tell systemd %r: %s", state, error)
+        log = LOG.getChild("systemd")
+        log.warning("cannot tell systemd %r: %s", state, error)
+        log.setLevel(logging.ERROR)
 
 
 class Task(threading.Thread):

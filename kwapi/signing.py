@@ -16,6 +16,7 @@ from kwapi.errors import BadMessage, ConfigError
 KEY_ID_BYTES = 4
 SIGNATURE_BYTES = 32
 MIN_SECRET_BYTES = 16
+MISSING = "; copy it from where kwapi-drivers runs, or let state_dir be the directory that has it"
 PLACEHOLDERS = frozenset({"change me", "changeme", "change-me", "secret", "password", "replace me", "replace_me"})
 
 
@@ -68,7 +69,7 @@ def read_key(path: Path) -> Key:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             secret = file.read(4096).strip()
     except OSError as error:
-        hint = "; copy it from where kwapi-drivers runs" if isinstance(error, FileNotFoundError) else ""
+        hint = MISSING if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"signing_key_file: cannot read {path}: {error.strerror}{hint}") from error
     if mode & 0o077:
         raise ConfigError(f"signing_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")

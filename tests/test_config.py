@@ -82,6 +82,16 @@ def test_the_environment_overrides_and_is_named_when_it_is_wrong(tmp_path):
         Reader("api", [path], {"KWAPI_PORT": "x"}).finish()
 
 
+def test_state_is_kept_in_its_own_place_where_nothing_says_another(tmp_path):
+    silent, other = written(tmp_path, "[DEFAULT]\n"), written(tmp_path, "[DEFAULT]\nstate_dir = /srv/k\n", "b.conf")
+    checkout = {"KWAPI_DEFAULT_STATE_DIR": "/checkout/var"}
+    assert Reader("api", [silent], {}).conf.state_dir == "/var/lib/kwapi"
+    conf = Reader("api", [silent], checkout).conf
+    assert (conf.state_dir, conf.signing_key_file) == ("/checkout/var", "/checkout/var/signing.key")
+    assert Reader("api", [other], checkout).conf.state_dir == "/srv/k"
+    assert Reader("api", [other], {**checkout, "KWAPI_STATE_DIR": "/mine"}).conf.state_dir == "/mine"
+
+
 def test_sections_keep_their_spelling_and_their_places(tmp_path):
     path = written(tmp_path, "[Lyon.PDU 1]\ndriver = snmp\nprobes =\n  a, ,\n  b\n[paris]\ndrivr = x\n", "drivers.conf")
     reader = Reader("drivers", [path])

@@ -144,6 +144,24 @@ def test_systemd_is_told(tmp_path, monkeypatch):
     service.notify("READY=1")
 
 
+@pytest.fixture
+def said_nothing_yet():
+    log = service.LOG.getChild("systemd")
+    log.setLevel(0)
+    yield
+    log.setLevel(0)
+
+
+@pytest.mark.usefixtures("said_nothing_yet")
+def test_a_systemd_that_reads_no_more_holds_nobody_up_and_is_said_once(tmp_path, monkeypatch, caplog):
+    with Systemd(tmp_path / "notify", monkeypatch) as systemd:
+        systemd.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        for number in range(5000):  # more than any queue of the kernel
+            service.notify(f"STATUS={number}")
+        assert systemd.hear() == "STATUS=0"
+    assert caplog.text.count("cannot tell systemd 'STATUS=") == 1
+
+
 def answer(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]

@@ -17,14 +17,15 @@ from pathlib import Path
 
 from kwapi import service
 from kwapi.cli.check import check
-from kwapi.config import STATE_DIR
 from kwapi.errors import ConfigError
 
 DAEMONS = ("kwapi-drivers", "kwapi-forwarder", "kwapi-api", "kwapi-rrd")  # kwapi-drivers first: it makes the key
 START_DEADLINE = 20.0  # seconds for a daemon to be ready
 STOP_DEADLINE = 4.0
 RESTART_WAIT = 1.0
-SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+SIGNALS = STOP_SIGNALS | {signal.SIGCHLD, signal.SIGHUP}
+RELOADABLE = {"kwapi-drivers"}
 LOCALLY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}  # how a browser on this machine asks  # noqa: S104
 ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]  # of util-linux: even kill -9 of this process leaves nothing behind
 
@@ -39,7 +40,6 @@ class Child:
         self._address = f"kwapi-run-{os.getpid()}-{self.name}"
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notices.bind("\0" + self._address)
-        self._notices.settimeout(0.1)
         self.start()
 
     def start(self) -> None:
@@ -55,17 +55,23 @@ class Child:
         )
         end = time.monotonic() + START_DEADLINE
         while self.process.poll() is None and time.monotonic() < end and not stop_is_wanted():
-            if "READY=1" in self.read_notices():
+            if "READY=1" in self.read_notice(0.1):
                 return
         if self.process.poll() is None and not stop_is_wanted():
             print(f"{self.name} is not ready after {START_DEADLINE:.0f} s", file=sys.stderr)
 
-    def read_notices(self) -> list[str]:
-        """Return what it told since the last time, as it would tell systemd, after at most a tenth of a second."""
+    def read_notice(self, timeout: float) -> list[str]:
+        """Return the lines of the next notice, as systemd would get it; [] if there is none within so many seconds."""
+        self._notices.settimeout(timeout)
         try:
             return self._notices.recv(4096).decode().splitlines()
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return []
+
+    def drop_notices(self) -> None:
+        """Make room for what it will tell; the kernel keeps ten notices only."""
+        while self.read_notice(0):
+            pass
 
     def stop(self, end: float) -> None:
         """Wait until the end, a time of the monotonic clock, for it to end by itself, then kill it."""
@@ -79,7 +85,7 @@ class Child:
 
 def stop_is_wanted() -> bool:
     """Return whether a signal to stop is waiting to be taken."""
-    return bool(signal.sigpending() & {signal.SIGINT, signal.SIGTERM})
+    return bool(signal.sigpending() & STOP_SIGNALS)
 
 
 def unblock() -> None:
@@ -87,26 +93,37 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def read_configuration(directory: Path, state_dir: str) -> list[str]:
-    """Return the addresses that a browser can open; raise ConfigError with the mistakes of all four files.
+def has_terminal() -> bool:
+    """Return whether this process can be reached from a terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
-    Daemons whose files say nothing of state_dir get this one, by the environment.
-    """
+
+def addresses_of(directory: Path) -> list[str]:
+    """Return the addresses that a browser can open; raise ConfigError with the mistakes of all four files."""
     configurations = check(directory)
-    if {conf.state_dir for conf in configurations.values()} == {STATE_DIR.default}:
-        os.environ.setdefault("KWAPI_STATE_DIR", state_dir)
     pages = {"api": "/v1/probes/", "rrd": "/"}
     found = [(configurations[daemon], path) for daemon, path in pages.items()]
     return [f"http://{LOCALLY.get(conf.host, conf.host)}:{conf.port}{path}" for conf, path in found]
 
 
-def keep_running(children: Sequence[Child]) -> int:
-    """Start again what ends, until a signal or a wrong configuration; return the exit status."""
+def keep_running(children: Sequence[Child], *, had_terminal: bool) -> int:
+    """Start again what ends, until a signal or a wrong configuration; return the exit status.
+
+    SIGHUP is for kwapi-drivers, unless it says that our terminal was closed.
+    """
     while True:
         received = signal.sigtimedwait(SIGNALS, RESTART_WAIT)
-        if received is not None and received.si_signo != signal.SIGCHLD:
+        number = None if received is None else received.si_signo
+        if number in STOP_SIGNALS or (number == signal.SIGHUP and had_terminal and not has_terminal()):
             return 0
         for child in children:
+            child.drop_notices()
+            if number == signal.SIGHUP and child.name in RELOADABLE:
+                child.process.send_signal(signal.SIGHUP)
             status = child.process.poll()
             if status is None:
                 continue
@@ -142,14 +159,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--simulator", action="store_true", help="start the simulated PDU beside your own files too")
     parser.add_argument("--demo", type=Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--state-dir", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--state-dir", type=Path, required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     directory = arguments.config_dir or arguments.demo
+    is_demo = directory.resolve() == arguments.demo.resolve()
+    os.environ["KWAPI_DEFAULT_STATE_DIR"] = str(arguments.state_dir / "demo" if is_demo else arguments.state_dir)
     try:
-        addresses = read_configuration(directory, arguments.state_dir)
+        addresses = addresses_of(directory)
     except ConfigError as error:
         return service.refuse(error)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    had_terminal = has_terminal()
     commands: list[tuple[str, ...]] = [(daemon, "--config-dir", str(directory)) for daemon in DAEMONS]
     if arguments.simulator or not arguments.config_dir:
         commands.insert(0, ("kwapi-simulator",))
@@ -164,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{child.name} did not start", file=sys.stderr)
                 return status or service.EXIT_FAILED
         print("\nKwapi is running. Ctrl-C stops it.", *addresses, sep="\n  ", end="\n\n", flush=True)
-        return keep_running(children)
+        return keep_running(children, had_terminal=had_terminal)
     finally:
         stop(children)
 

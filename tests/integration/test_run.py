@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.daemons import DAEMONS, Site
+from tests.integration.terminal import take_terminal
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -16,19 +17,19 @@ pytestmark = pytest.mark.integration
 DUMMY = "[lab.meter]\ndriver = dummy\nprobes = a\n"
 
 
-def command(directory):
+def command(directory, state="state"):
     """Return the words by which bin/run starts it."""
-    own = ["--demo", "/nowhere", "--state-dir", str(directory / "state")]
+    own = ["--demo", "/nowhere", "--state-dir", str(directory / state)]
     return [sys.executable, "-m", "kwapi.cli.run", *own, "--config-dir", str(directory)]
 
 
 class Run:
     """``kwapi.cli.run`` as a process; ended with all it started."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, state="state"):
         with (directory / "run.log").open("wb") as log:
             self.process = subprocess.Popen(
-                command(directory),
+                command(directory, state),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -101,6 +102,59 @@ def test_a_daemon_that_is_killed_is_started_again(tmp_path):
             os.kill(pid, signal.SIGKILL)
             eventually(lambda name=name, pid=pid: run.children().get(name, pid) != pid)
         site.await_new_values("a")
+
+
+def test_sighup_reaches_kwapi_drivers_alone(tmp_path):
+    site = Site(tmp_path, DUMMY)
+    with Run(tmp_path) as run:
+        await_values(site, run, tmp_path)
+        pids = run.children()
+        with (tmp_path / "drivers.conf").open("a") as file:
+            file.write("[lab.second]\ndriver = dummy\nprobes = b\n")
+        run.process.send_signal(signal.SIGHUP)
+        site.await_new_values("b")
+        assert run.children() == pids
+        assert (tmp_path / "run.log").read_text().count("reloaded: ") == 1
+
+
+def test_a_daemon_can_tell_its_state_for_as_long_as_it_runs(tmp_path):
+    site = Site(tmp_path, DUMMY)
+    with Run(tmp_path) as run:
+        await_values(site, run, tmp_path)
+        for number in range(24):  # each reload tells two notices; the kernel keeps ten
+            run.process.send_signal(signal.SIGHUP)
+            eventually(lambda number=number: (tmp_path / "run.log").read_text().count("reloaded: ") > number)
+        assert "cannot tell systemd" not in (tmp_path / "run.log").read_text()
+
+
+def test_files_that_name_no_state_dir_share_the_one_of_the_checkout(tmp_path):
+    site = Site(tmp_path, DUMMY)
+    for name in DAEMONS:
+        path = tmp_path / f"{name}.conf"
+        path.write_text(path.read_text().replace(f"state_dir = {tmp_path}/state\n", ""))
+    with Run(tmp_path, state="var") as run:
+        await_values(site, run, tmp_path)
+        assert (tmp_path / "var" / "signing.key").exists()
+
+
+def test_it_ends_with_its_terminal(tmp_path):
+    Site(tmp_path, DUMMY)
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        command(tmp_path), stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=take_terminal
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while b"Kwapi is running" not in shown:
+            shown += os.read(master, 4096)
+    finally:
+        os.close(master)
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_when_it_is_killed_itself_nothing_is_left(tmp_path):
