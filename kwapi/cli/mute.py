@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from kwapi import service
-from kwapi.config import PATHS, Reader
-from kwapi.drivers.mutes import FILE_NAME, read_mutes, write_mutes
+from kwapi.cli.files import add_file_arguments
+from kwapi.config import Reader
+from kwapi.drivers.mutes import FILE_NAME, moment, read_mutes, write_mutes
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 
@@ -20,13 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wattmeter", help="its name")
     parser.add_argument("hours", nargs="?", type=float, help="how long; without it until --off")
     parser.add_argument("--off", action="store_true", help="poll it again")
-    parser.add_argument(
-        "--config-file",
-        type=Path,
-        metavar="FILE",
-        default=PATHS / "drivers.conf",
-        help="the wattmeters, and the directory where mutes are kept (%(default)s)",
-    )
+    add_file_arguments(parser, "drivers", "the wattmeters, and the directory where mutes are kept")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         reader = Reader("drivers", [arguments.config_file])
         names = [wattmeter.name for wattmeter in read_wattmeters(reader)]
         path = Path(reader.finish().state_dir) / FILE_NAME
+        if not path.parent.is_dir():
+            raise ConfigError(f"there is no directory {path.parent}; let state_dir be the one that kwapi-drivers has")
         if arguments.wattmeter not in names:
             raise ConfigError(f"{arguments.config_file}: there is no wattmeter {arguments.wattmeter!r}")
         if arguments.hours is not None and (arguments.off or not 0 < arguments.hours < 1e6):
@@ -47,7 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
         write_mutes(path, {name: end for name, end in mutes.items() if end is None or end > now})
     except ConfigError as error:
         return service.refuse(error)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        print(f"{path}: {error.strerror}", file=sys.stderr)
+        return service.EXIT_FAILED
+    except ValueError as error:
         print(f"{path}: {error}", file=sys.stderr)
         return service.EXIT_FAILED
+    end = mutes.get(arguments.wattmeter)
+    muted = f"is muted until {'--off' if end is None else moment(end)}"
+    print(f"{arguments.wattmeter} {'is polled again' if arguments.off else muted}; noted in {path}")
     return 0

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from kwapi import service
+from kwapi.cli.files import add_file_arguments
 from kwapi.cli.table import is_for_people, show
-from kwapi.config import PATHS, Reader
+from kwapi.config import Reader
 from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError, DeviceError
 from kwapi.measurement import Measurement
@@ -34,9 +35,7 @@ COLUMNS = (  # heading, attribute of a measurement
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("wattmeter", help="name of its section")
-    parser.add_argument(
-        "--config-file", type=Path, metavar="FILE", default=PATHS / "drivers.conf", help="(%(default)s)"
-    )
+    add_file_arguments(parser, "drivers", "the wattmeters")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each probe")
 
 

@@ -16,8 +16,9 @@ import msgspec
 
 from kwapi import service
 from kwapi.bus import Gate, Subscriber
+from kwapi.cli.files import add_file_arguments
 from kwapi.cli.table import show
-from kwapi.config import PATHS, Reader
+from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.health import DOWN, HUNG, MUTED, STALE, STARTING, STATES, UP, Health
@@ -37,13 +38,8 @@ LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("prefix", nargs="*", help="wattmeters, or the first parts of their names; all without it")
-    parser.add_argument(
-        "--config-file",
-        type=Path,
-        metavar="FILE",
-        default=PATHS / "drivers.conf",
-        help="which wattmeters there should be, where the bus is and which key is trusted (%(default)s)",
-    )
+    about = "which wattmeters there should be, where the bus is and which key is trusted"
+    add_file_arguments(parser, "drivers", about)
     parser.add_argument(
         "--wait",
         type=float,
@@ -132,6 +128,9 @@ def run(arguments: argparse.Namespace) -> int:
         reader = Reader("drivers", [arguments.config_file])
         names = [wattmeter.name for wattmeter in read_wattmeters(reader)]
         conf = reader.finish()
+        strange = [prefix for prefix in arguments.prefix if not any(is_meant(name, [prefix]) for name in names)]
+        if strange:
+            raise ConfigError(f"{arguments.config_file}: there is no wattmeter {', '.join(map(repr, strange))}")
         gate = Gate(KeyRing([read_key(Path(conf.signing_key_file))]), health=True)
     except ConfigError as error:
         service.refuse(error)

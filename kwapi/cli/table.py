@@ -1,4 +1,4 @@
-"""Tables for people in a terminal, lines with tabs for programs in a pipe."""
+"""Tables for people, in a terminal or in a pipe; programs have JSON."""
 
 import os
 import sys
@@ -17,7 +17,9 @@ def cell(value: object) -> str:
     """Return a value as people read it: "-" for unknown, six significant digits."""
     if value is None:
         return "-"
-    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e5 else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.0f}"
 
 
 def lines(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -37,13 +39,8 @@ def lines(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
 
 
 def show(heading: Sequence[str], rows: Sequence[Sequence[object]], stream: TextIO | None = None) -> None:
-    """Print a table to a terminal; to anything else its rows, values separated by tabs, unknown ones empty."""
-    stream = stream or sys.stdout
-    if is_for_people(stream):
-        show_text(*lines(heading, rows), stream=stream)
-        return
-    for row in (heading, *rows):
-        print(*("" if value is None else value for value in row), sep="\t", file=stream)
+    """Print a table."""
+    show_text(*lines(heading, rows), stream=stream)
 
 
 def show_text(first: str, *others: str, stream: TextIO | None = None) -> None:

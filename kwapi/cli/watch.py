@@ -10,14 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import TextIO
 
 from kwapi import service
 from kwapi.bus import Gate
-from kwapi.cli.table import is_for_people, lines, show_text
-from kwapi.config import PATHS, Reader
+from kwapi.cli.files import add_file_arguments
+from kwapi.cli.table import cell, is_for_people, lines, show_text
+from kwapi.config import Reader
 from kwapi.errors import ConfigError
 from kwapi.measurement import QUANTITIES, Message, counted_probes
 from kwapi.plugins.subscription import subscriber_of
@@ -26,19 +26,14 @@ HELP = "show the bus live"
 HEADING = ("wattmeter", "probes", "W", "messages/s", "behind s")
 HOME_AND_CLEAR = "\033[H\033[J"
 REFRESH = 1.0  # seconds
+PATIENCE = 10.0  # seconds without a message
 WAITING = 10_000  # messages that wait for a slow reader of ours
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("prefix", nargs="?", default="", help="a wattmeter, or the first parts of its name")
-    parser.add_argument(
-        "--config-file",
-        type=Path,
-        metavar="FILE",
-        default=PATHS / "api.conf",
-        help="says where the bus is and which key is trusted (%(default)s)",
-    )
+    add_file_arguments(parser, "api", "says where the bus is and which key is trusted")
     parser.add_argument("--count", type=positive, metavar="N", help="end after N messages")
 
 
@@ -111,8 +106,13 @@ def probe_lines(message: Message) -> list[str]:
 def print_message(message: Message) -> None:
     """Print a line for each probe: time, wattmeter, probe, watts."""
     for probe, watts in zip(message.probes, message.w or [None] * len(message.probes), strict=True):
-        print(f"{message.timestamp:.3f}", message.wattmeter, probe, "" if watts is None else watts, sep="\t")
+        print_line(f"{message.timestamp:.3f}", message.wattmeter, probe, cell(watts))
     sys.stdout.flush()
+
+
+def print_line(moment: str, wattmeter: str, probe: str, watts: str) -> None:
+    """Print a line for whoever reads what is no terminal."""
+    print(f"{moment:<14}  {wattmeter:<20}  {probe:<20}  {watts:>8}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -127,7 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
     listener = service.Task("bus", lambda stop: subscriber.run(stop, partial(put, messages, stop)))
     listener.start()
     try:
-        return show(messages, listener, subscriber.gate, arguments.count, ", ".join(conf.probes_endpoint))
+        source = f"{arguments.prefix!r}, a name or its first parts, at " if arguments.prefix else ""
+        return show(messages, listener, subscriber.gate, arguments.count, source + ", ".join(conf.probes_endpoint))
     except KeyboardInterrupt:
         return 0
     finally:
@@ -143,12 +144,24 @@ def put(messages: "Queue[Message]", stop: threading.Event, message: Message) -> 
             return
 
 
-def show(messages: "Queue[Message]", listener: threading.Thread, gate: Gate, count: int | None, endpoints: str) -> int:
+def show(
+    messages: "Queue[Message]",
+    listener: threading.Thread,
+    gate: Gate,
+    count: int | None,
+    source: str,
+    *,
+    patience: float = PATIENCE,
+) -> int:
     """Draw the board each second, or print each message if no person looks on; return the exit status."""
     board, people = Board(), is_for_people(sys.stdout)
     shown, due = 0, time.monotonic() + REFRESH
+    silent_at = time.monotonic() + patience
     if people:
         logging.getLogger("kwapi.bus").setLevel(logging.ERROR)  # what it warns of, the board shows
+    else:
+        print_line("timestamp", "wattmeter", "probe", "W")
+        sys.stdout.flush()
     while not count or shown < count:
         with suppress(Empty):
             message = messages.get(timeout=max(due - time.monotonic(), 0))
@@ -161,19 +174,22 @@ def show(messages: "Queue[Message]", listener: threading.Thread, gate: Gate, cou
             continue
         due += REFRESH
         if people:
-            draw(board, gate, endpoints, sys.stdout)
+            draw(board, gate, source, sys.stdout)
+        elif not shown and time.monotonic() > silent_at:
+            silent_at = float("inf")  # once is enough
+            print(f"nothing heard yet from {source}", file=sys.stderr)
         if not listener.is_alive():
             return service.EXIT_FAILED
     return 0
 
 
-def draw(board: Board, gate: Gate, endpoints: str, stream: TextIO) -> None:
+def draw(board: Board, gate: Gate, source: str, stream: TextIO) -> None:
     """Draw the board anew, no larger than the terminal."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(gate.rejected.items())) or "none"
     columns, height = shutil.get_terminal_size()
     text = lines(HEADING, board.look(REFRESH))
     if len(text) == 1:
-        text = [f"nothing heard yet from {endpoints}"]
+        text = [f"nothing heard yet from {source}"]
     if (message := board.only()) is not None:
         text += ["", *probe_lines(message)]
     room = max(height - 3, 1)  # what is left by the two lines below, and by the cursor

@@ -47,6 +47,11 @@ def write_mutes(path: Path, mutes: Mapping[str, float | None]) -> None:
         raise
 
 
+def moment(seconds: float) -> str:
+    """Return Unix seconds as this machine's clock shows them."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
 class Mutes:
     """The mutes as they stand in the file now; it is read again when it has changed."""
 
@@ -82,4 +87,4 @@ class Mutes:
             return "by kwapi mute"
         if end <= self._wall_clock():
             return None
-        return f"by kwapi mute until {time.strftime('%Y-%m-%d %H:%M', time.localtime(end))}"
+        return f"by kwapi mute until {moment(end)}"

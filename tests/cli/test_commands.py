@@ -1,14 +1,20 @@
 import io
 import json
+from queue import Queue
 
 import pytest
 
+from kwapi.bus import Gate
 from kwapi.cli.main import main
-from kwapi.cli.table import lines, show
+from kwapi.cli.table import cell, lines, show
 from kwapi.cli.watch import Board, total_watts
+from kwapi.cli.watch import show as show_bus
+from kwapi.service import Task, stop
+from kwapi.signing import KeyRing
 from tests.clock import Clock
 from tests.messages import message
 from tests.test_layers import ROOT
+from tests.waiting import eventually
 
 
 def configured(tmp_path, *sections):
@@ -22,10 +28,20 @@ DUMMY = "[lab.meter]\ndriver = dummy\nload = steady\nwatts = 42\nprobes = a, b\n
 
 def test_read_shows_what_a_wattmeter_measures(tmp_path, capsys):
     assert main(["read", "lab.meter", *configured(tmp_path, DUMMY)]) == 0
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["probe", "level", "W", "V", "A"]
-    assert rows[1][:4] == ["a", "device", "42.0", "230.0"]
-    assert [row[0] for row in rows] == ["probe", "a", "b"]
+    assert capsys.readouterr().out == (
+        "probe  level    W    V         A\na      device  42  230  0.182609\nb      device  42  230  0.182609\n"
+    )
+
+
+def test_every_command_takes_the_directory_of_the_files(tmp_path, capsys):
+    configured(tmp_path, DUMMY)
+    (tmp_path / "api.conf").write_text(f"[DEFAULT]\nstate_dir = {tmp_path}/none\n")
+    place = ["--config-dir", str(tmp_path)]
+    assert main(["read", "lab.meter", *place]) == 0
+    assert main(["watch", *place]) == 2
+    assert f"{tmp_path}/none/signing.key" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["read", "lab.meter", *place, *configured(tmp_path, DUMMY)])
 
 
 def test_read_gives_json(tmp_path, capsys):
@@ -85,6 +101,24 @@ def test_watch_takes_a_count_above_0(count, capsys):
     assert f"invalid positive value: '{count}'" in capsys.readouterr().err
 
 
+def test_watch_says_once_in_a_pipe_that_nothing_is_heard(capsys):
+    messages = Queue()
+
+    def listen(stopping):
+        eventually(lambda: "nothing heard" in capsys.readouterr().err)
+        messages.put(message("lyon.pdu", 1, w=[659.5339775085449], timestamp=1795309123.5))
+        stopping.wait()
+
+    listener = Task("bus", listen)
+    listener.start()
+    assert show_bus(messages, listener, Gate(KeyRing([])), 1, "'lyon' at tcp://b:1", patience=0) == 0
+    stop([listener])
+    printed = capsys.readouterr()
+    assert [line.split() for line in printed.out.splitlines()] == [
+        ["1795309123.500", "lyon.pdu", "taurus-1", "659.534"]
+    ]
+
+
 def test_the_board_shows_each_wattmeter():
     clock = Clock()
     board = Board(clock)
@@ -107,8 +141,16 @@ def test_a_table_is_aligned():
     assert lines(["probe", "W"], []) == ["probe  W"]
 
 
-@pytest.mark.parametrize(("terminal", "expected"), [(False, "p\tW\na\t\n"), (True, "\033[1mp  W\033[0m\na  -\n")])
-def test_a_terminal_gets_colour_and_a_pipe_gets_tabs(terminal, expected, monkeypatch):
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0.1 + 0.2, "0.3"), (659.5339775085449, "659.534"), (1234567.8, "1234568"), (123456789, "123456789")],
+)
+def test_a_number_has_six_digits(value, text):
+    assert cell(value) == text
+
+
+@pytest.mark.parametrize(("terminal", "expected"), [(False, "p  W\na  -\n"), (True, "\033[1mp  W\033[0m\na  -\n")])
+def test_a_terminal_gets_colour_and_a_pipe_does_not(terminal, expected, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     stream = io.StringIO()

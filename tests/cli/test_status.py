@@ -89,8 +89,8 @@ def test_status_hears_the_bus_and_names_who_is_silent(site, capsys):
     assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a")], argv) == 2
     first, heading, silent, up = capsys.readouterr().out.splitlines()
     assert first.startswith("KWAPI CRITICAL - 1 up, 1 silent | ")
-    assert heading.split("\t")[:3] == ["wattmeter", "state", "for"]
-    assert (silent.split("\t")[:2], up.split("\t")[:3]) == (["lab.b", "silent"], ["lab.a", "up", "5s"])
+    assert heading.split()[:3] == ["wattmeter", "state", "for"]
+    assert (silent.split()[:2], up.split()[:3]) == (["lab.b", "silent"], ["lab.a", "up", "5s"])
 
 
 def test_status_ends_as_soon_as_all_are_heard(site, capsys):
@@ -151,6 +151,13 @@ def test_a_key_that_is_not_the_daemon_s_is_named(site, capsys):
     argv = ["status", "--config-file", str(path), "--wait", "1"]
     assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a")], argv) == 3
     assert " unknown key | " in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_name_that_the_file_does_not_have_is_unknown(site, capsys):
+    path, publisher = site
+    publisher.close()
+    assert main(["status", "lab.a", "nope", "la", "--config-dir", str(path.parent)]) == 3
+    assert capsys.readouterr().err == f"{path}: there is no wattmeter 'nope', 'la'\n"
 
 
 def test_nothing_heard_is_unknown(site, capsys):

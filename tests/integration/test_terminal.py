@@ -60,7 +60,7 @@ def test_who_wants_no_colours_gets_none(environ, drivers_conf):
 
 def test_a_reader_who_leaves_early_is_no_error(drivers_conf, bus):
     read = f"KWAPI read lab.meter --config-file {drivers_conf}"
-    assert shell(f"{read} | head -n 1") == (0, "probe\tlevel\tW\tV\tA\n", "")
+    assert shell(f"{read} | head -n 1") == (0, "probe  level    W    V         A\n", "")
     assert shell(f"{read} | true") == (0, "", "")
     status, printed, told = shell(f"KWAPI watch lab --config-file {bus} | head -n 1")
     assert (status, len(printed.splitlines()), told) == (0, 1, "")
@@ -95,7 +95,7 @@ def test_watch_shows_the_probes_of_a_single_wattmeter(bus):
 
 def test_watch_says_that_it_hears_nothing(bus):
     with Terminal("watch", "nobody", "--config-file", bus) as terminal:
-        terminal.expect("nothing heard yet from tcp://127.0.0.1:")
+        terminal.expect("nothing heard yet from 'nobody', a name or its first parts, at tcp://127.0.0.1:")
         terminal.type(CTRL_C)
         assert terminal.end() == 0
 

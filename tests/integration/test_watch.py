@@ -22,4 +22,6 @@ def test_watch_prints_what_the_bus_carries(tmp_path):
             timeout=30,
             check=True,
         ).stdout
-    assert [line.split("\t")[1:] for line in printed.splitlines()] == [["lab.meter", "a", "42.0"]] * 2
+    heading, *others = [line.split() for line in printed.splitlines()]
+    assert heading == ["timestamp", "wattmeter", "probe", "W"]
+    assert [line[1:] for line in others] == [["lab.meter", "a", "42"]] * 2
