@@ -36,7 +36,7 @@ def drivers() -> Iterator[str]:
         module = importlib.import_module(target.partition(":")[0])
         words = " ".join((module.__doc__ or "").split())
         about = re.sub(r" \(\w+\.py\)", "", words.split(". ")[0]).rstrip(".")
-        yield f"| `{name}` | {about} | {f'`kwapi[{name}]`' if name in EXTRAS else '-'} |"
+        yield f"| `{name}` | {about} | {f'`kwapi[{EXTRAS[name]}]`' if name in EXTRAS else '-'} |"
 
 
 def quantities(entry: dict[str, Any], known: dict[str, dict[str, Any]]) -> Iterator[str]:

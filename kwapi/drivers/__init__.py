@@ -22,15 +22,15 @@ BUILT_IN = {
     "snmp": "kwapi.drivers.snmp.driver:Snmp",
     "wattsup": "kwapi.drivers.wattsup:Wattsup",
 }
-EXTRAS = {
-    "http_json",
-    "modbus",
-    "mqtt",
-    "nvml",
-    "p1",
-    "redfish",
-    "sml",
-}  # drivers whose library is installed by kwapi[NAME]
+EXTRAS = {  # of the distribution, which brings the driver's library; of one word, since pips differ on a _ in it
+    "http_json": "http",
+    "modbus": "modbus",
+    "mqtt": "mqtt",
+    "nvml": "nvml",
+    "p1": "p1",
+    "redfish": "redfish",
+    "sml": "sml",
+}
 
 
 def driver_names() -> list[str]:

@@ -9,6 +9,7 @@ from kwapi.config import DRIVER, WATTMETER, Reader
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
 from kwapi.drivers.names import Names
+from kwapi.libraries import how_to_install
 from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
 
 
@@ -82,7 +83,7 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
         reader.mistake(section, "driver", str(error))
         return None
     except (ImportError, AttributeError) as error:
-        hint = f"; pip install 'kwapi[{name}]'" if name in EXTRAS else ""
+        hint = f"; install it: {how_to_install(EXTRAS[name])}" if name in EXTRAS else ""
         reader.mistake(section, "driver", f"cannot be loaded: {error}{hint}")
         return None
     values = reader.values(section, (*WATTMETER, *driver.options))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kwapi.errors import ConfigError
+from kwapi.libraries import how_to_install
 from kwapi.simulator.description import KINDS, REBOOTS, Plan
 from kwapi.simulator.device import Device, Fault, Shown, elapsed
 from kwapi.simulator.load import LOADS, no_power, own_power, rack
@@ -38,7 +39,7 @@ def find_servers(kind: str) -> NewServers:
     try:
         servers: NewServers = getattr(import_module(module), name)
     except ImportError as error:
-        raise ConfigError(f"kind {kind} needs a library: {error}; pip install 'kwapi[{kind}]'") from error
+        raise ConfigError(f"kind {kind} needs a library: {error}; install it: {how_to_install(kind)}") from error
     return servers
 
 

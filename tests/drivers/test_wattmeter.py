@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from kwapi.config import Reader
@@ -81,6 +83,13 @@ probes = i
     for line in expected:
         assert [each for each in found if each.startswith(line)], (line, found)
     assert len(found) == len(expected)
+
+
+def test_a_missing_library_is_told_with_how_it_is_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kwapi.drivers.modbus.driver", None)
+    (mistake,) = mistakes(tmp_path, "[x]\ndriver = modbus\nprobes = a\n")
+    assert mistake.startswith("drivers.conf:2: [x] driver: cannot be loaded: ")
+    assert f"; install it: {sys.executable} -m pip install 'pymodbus" in mistake
 
 
 def test_drivers_are_found_by_name():

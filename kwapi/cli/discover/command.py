@@ -21,6 +21,7 @@ from kwapi.cli.table import show_text
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
 from kwapi.errors import ConfigError, DeviceError
+from kwapi.libraries import how_to_install
 from kwapi.plausibility import implausibilities
 
 HELP = "ask a device what it measures and write its section"
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         driver, protocol = find_driver(name), import_module(PROTOCOLS[name])
     except ImportError as error:
-        hint = f"; pip install 'kwapi[{name}]'" if name in EXTRAS else ""
+        hint = f"; install it: {how_to_install(EXTRAS[name])}" if name in EXTRAS else ""
         print(f"the driver {name} cannot be loaded: {error}{hint}", file=sys.stderr)
         return service.EXIT_FAILED
     given = parse(name, driver, protocol.OPTIONS, arguments.rest)
