@@ -19,10 +19,24 @@ from typing import Any, NamedTuple
 from oslo_config import cfg, iniparser, types
 
 from kwapi.errors import ConfigError
+from kwapi.mistakes import explain, in_order
 
 PATHS = Path("/etc/kwapi")
 DEFAULT = "DEFAULT"
 ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
+
+
+class ReadableFile(types.String):
+    """The path of a file that can be read; or empty."""
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        try:
+            if text:
+                Path(text).open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{text} cannot be read: {error.strerror}") from error
+        return text
 
 
 class Endpoint(types.String):
@@ -224,6 +238,7 @@ class Reader:
         self._file = files[-1] if files else PATHS / f"{daemon}.conf"
         self._sections: dict[str, str] = {}  # place by name, as written
         self._spellings: dict[str, str] = {}  # name of a section by its name in lower case
+        self._repeated: set[str] = set()  # in lower case
         self._keys: dict[str, dict[str, str]] = {}  # place by key, by section
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
@@ -234,18 +249,18 @@ class Reader:
 
     @property
     def sections(self) -> list[str]:
-        """The sections beside [DEFAULT], in the order and the spelling of the files."""
-        return [name for name in self._sections if name != DEFAULT]
+        """The sections beside [DEFAULT], in the order and the spelling of the files, without those that stand twice."""
+        return [name for name in self._sections if name != DEFAULT and name.lower() not in self._repeated]
 
     def values(self, section: str, options: Sequence[cfg.Opt]) -> dict[str, Any]:
         """Return the section's value of each option, noting unknown keys; the default where a mistake was noted."""
         names = {name for option in options for name in (option.name, option.dest)}
         names |= {str(old.name) for option in options for old in option.deprecated_opts}
-        for key, place in self._keys.get(section, {}).items():
+        for key in self._keys.get(section, {}):
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                self.mistakes.append(f"{place}: [{section}] {key}: unknown option{hint}")
+                self.mistake(section, key, f"unknown option{hint}")
         return {option.dest: self.value(section, option) for option in options}
 
     def value(self, section: str, option: cfg.Opt) -> Any:
@@ -254,10 +269,13 @@ class Reader:
         try:
             value = self._value(section, option)
         except (ValueError, cfg.Error) as error:
-            self.mistake(section, option.dest, _explain(error))
+            self.mistake(section, option.dest, explain(error, option))
             return option.default
         if option.required and value in (None, "", []):
             self.mistake(section, option.dest, f"is missing: {option.help}")
+        elif value is None and option.default is not None:  # what oslo.config makes of an empty number
+            self.mistake(section, option.dest, "is empty")
+            return option.default
         return value
 
     def has(self, section: str, key: str) -> bool:
@@ -265,14 +283,19 @@ class Reader:
         return key in self._keys.get(section, {})
 
     def mistake(self, section: str, key: str, text: str) -> None:
-        """Note that something is wrong with an option, at its place or, where it is not given, at its section's."""
+        """Note that something is wrong with an option, at its place or, where it is not given, at its section's.
+
+        Of a section that stands twice nothing more is said: oslo.config has merged what it holds.
+        """
+        if section.lower() in self._repeated:
+            return
         place = self._keys.get(section, {}).get(key) or self._sections.get(section) or str(self._file)
         self.mistakes.append(f"{place}: [{section}] {key}: {text}" if key else f"{place}: [{section}]: {text}")
 
     def finish(self) -> cfg.ConfigOpts:
         """Return the configuration; raise ConfigError with all mistakes if there are any."""
         if self.mistakes:
-            raise ConfigError(*self.mistakes)
+            raise ConfigError(*in_order(self.mistakes))
         return self.conf
 
     def _value(self, section: str, option: cfg.Opt) -> Any:
@@ -282,7 +305,8 @@ class Reader:
             try:
                 self.conf.set_override(option.dest, given, group)
             except ValueError as error:
-                raise ValueError(f"{error} (from the environment, {scope}{_shout(option.dest)})") from error
+                text = f"{explain(error, option)} (from the environment, {scope}{_shout(option.dest)})"
+                raise ValueError(text) from error
         return self.conf[option.dest] if group is None else self.conf[group][option.dest]
 
     def _scan(self, path: Path) -> bool:
@@ -308,11 +332,14 @@ class Reader:
         if first := self._sections.get(other):
             if not name == other == DEFAULT or first.rpartition(":")[0] == place.rpartition(":")[0]:
                 self.mistakes.append(f"{place}: [{name}]: the section stands at {first} already")
+                self._repeated.add(name.lower())
             return
         self._sections[name] = place
 
     def note_key(self, section: str, key: str, place: str) -> None:
         """Note a key's place, or that it stands twice."""
+        if section.lower() in self._repeated:
+            return
         keys = self._keys.setdefault(section, {})
         if first := keys.get(key):
             self.mistakes.append(f"{place}: [{section}] {key}: stands at {first} already")
@@ -373,15 +400,6 @@ def load(
         for key, problem in problems(reader.conf):
             reader.mistake(DEFAULT, key, problem)
     return reader.finish()
-
-
-def _explain(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, cfg.NoSuchOptError):  # of a reference; the option that was asked for is there
-        return "has a $ that refers to no option; to mean the character itself write $$"
-    if isinstance(error, cfg.ConfigFileValueError):
-        return re.sub(r"^.*? is not valid: ", "", text)  # what comes before names oslo.config's own place
-    return text
 
 
 def _shout(name: str) -> str:

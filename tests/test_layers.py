@@ -11,6 +11,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
     ("kwapi.bus",),
+    ("kwapi.mistakes",),
     ("kwapi.config",),
     ("kwapi.service",),
     ("kwapi.drivers.names",),

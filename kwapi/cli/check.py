@@ -31,11 +31,15 @@ def check(directory: Path) -> dict[str, cfg.ConfigOpts]:
         "api": (access_problems, partial(read_all_sections, owners=owners)),
         "rrd": (no_problems, no_sections),
     }
-    mistakes = list(reader.mistakes)
-    configurations = {"drivers": reader.conf}
-    for daemon, further in further_of.items():
+    loads = {"drivers": reader.finish} | {
+        daemon: partial(load, daemon, [directory / f"{daemon}.conf"], *further)
+        for daemon, further in further_of.items()
+    }
+    mistakes: list[str] = []
+    configurations: dict[str, cfg.ConfigOpts] = {}
+    for daemon, finish in loads.items():
         try:
-            configurations[daemon] = load(daemon, [directory / f"{daemon}.conf"], *further)
+            configurations[daemon] = finish()
         except ConfigError as error:
             mistakes += error.mistakes
     if mistakes:

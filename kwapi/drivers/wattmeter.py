@@ -114,4 +114,4 @@ def _probe_problems(driver: Driver) -> Iterator[tuple[str, str]]:
         if problem := probe_problem(name):
             yield "probes", problem
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield "probes", f"{name!r} stands there twice"
+        yield "probes", f"{name!r} is listed twice"

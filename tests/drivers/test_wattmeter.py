@@ -73,7 +73,7 @@ probes = i
         "drivers.conf:13: [four] probes: 'b' is a probe of [one] already",
         "drivers.conf:10: [three] wats: unknown option; did you mean watts?",
         "drivers.conf:13: [four] probes: 'e/e' contains '/'",
-        "drivers.conf:13: [four] probes: 'f' stands there twice",
+        "drivers.conf:13: [four] probes: 'f' is listed twice",
         "drivers.conf:14: [five] driver: is missing",
         "drivers.conf:18: [six] interval: ",
         "drivers.conf:19: [six] probes: is missing",
@@ -83,6 +83,16 @@ probes = i
     for line in expected:
         assert [each for each in found if each.startswith(line)], (line, found)
     assert len(found) == len(expected)
+    lines = [int(each.split(":")[1]) for each in found]
+    assert lines == sorted(lines)
+
+
+def test_of_a_section_that_stands_twice_nothing_else_is_said(tmp_path):
+    section = "driver = snmp\nhost = 10.0.0.1\ncommunity = secret\nprobes = a\n"
+    text = f"[pdu]\n{section}[PDU]\n{section}nonsense = 1\n[meter]\ndriver = dummy\nprobes = b\nwats = 5\n"
+    first, second = mistakes(tmp_path, text)
+    assert first.startswith("drivers.conf:6: [PDU]: the section stands at ")
+    assert second.startswith("drivers.conf:15: [meter] wats: unknown option")
 
 
 def test_a_missing_library_is_told_with_how_it_is_installed(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 from oslo_config import cfg
 
+from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.json import profile as profiles
 from kwapi.drivers.json.channel import MISSING, find_channels, look_up, measure, parse_document, parse_path
@@ -39,7 +40,11 @@ class HttpJson(Driver):
             choices=AUTH,
             help="How user and password are sent; query: in the address. Without it as the profile says, else basic.",
         ),
-        cfg.StrOpt("ca_file", help="File with the certificates to trust for https, instead of the system's."),
+        cfg.Opt(
+            "ca_file",
+            type=ReadableFile(),
+            help="File with the certificates to trust for https, instead of the system's.",
+        ),
         cfg.BoolOpt("verify", default=True, help="https: check the certificate of the device. Do not switch this off."),
         cfg.FloatOpt("timeout", default=3.0, min=0.1, max=4.0, help="Seconds for one page, from first to last byte."),
         *LINES,

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from oslo_config import cfg
 
+from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.json import profile as profiles
 from kwapi.drivers.json.channel import Channel, Table, is_numbered, measure, parse_document, parse_table
@@ -72,7 +73,9 @@ class Mqtt(Driver):
         cfg.StrOpt("user", default="", help="User of the broker; needs no more than the right to subscribe."),
         cfg.StrOpt("password", default="", secret=True, help="Password of the user."),
         cfg.BoolOpt("tls", default=False, help="Encrypt, and check the broker's certificate."),
-        cfg.StrOpt("ca_file", help="tls: file with the certificates to trust, instead of the system's."),
+        cfg.Opt(
+            "ca_file", type=ReadableFile(), help="tls: file with the certificates to trust, instead of the system's."
+        ),
         cfg.StrOpt("client_id", default="", help="What the broker shall call us; it chooses a name if empty."),
         cfg.FloatOpt(
             "timeout", default=1.5, min=0.1, max=2.0, help="Seconds for each step: connect, sign in, subscribe."

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from oslo_config import cfg
 
+from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.nut.client import Target, Upsd
 from kwapi.drivers.nut.variables import PREFIX, SAME_AS_WHOLE, WHOLE, Variables, measure, outlets
@@ -30,7 +31,12 @@ class Nut(Driver):
             "feeds, for which the shutdown of the UPS waits.",
         ),
         cfg.BoolOpt("tls", default=False, help="Encrypt by STARTTLS, and check the certificate of the server."),
-        cfg.StrOpt("ca_file", default="", help="Certificates to trust, PEM, instead of those of the system."),
+        cfg.Opt(
+            "ca_file",
+            type=ReadableFile(),
+            default="",
+            help="Certificates to trust, PEM, instead of those of the system.",
+        ),
         cfg.BoolOpt(
             "estimate",
             default=False,

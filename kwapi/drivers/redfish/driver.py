@@ -18,6 +18,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.redfish.client import Loop, Service, Target
 from kwapi.drivers.redfish.discovery import find_rows
@@ -48,7 +49,11 @@ class Redfish(Driver):
             "sessions or lose them.",
         ),
         cfg.BoolOpt("verify", default=True, help="Check the device's certificate; without, anyone may answer for it."),
-        cfg.StrOpt("ca_file", help="Certificates to check it with instead of the system's: a CA's, or its own."),
+        cfg.Opt(
+            "ca_file",
+            type=ReadableFile(),
+            help="Certificates to check it with instead of the system's: a CA's, or its own.",
+        ),
         cfg.FloatOpt(
             "timeout", default=2.0, min=0.1, max=10.0, help="Seconds to wait for an answer, but for that to a login."
         ),
