@@ -29,6 +29,9 @@ def test_the_driver_of_contributing_works(tmp_path):
         path.write_text(nonsense)
         with pytest.raises(DeviceError):
             driver.read()
+    path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(DeviceError):
+        driver.read()
     driver.close()
 
 

@@ -71,7 +71,9 @@ class Share:
             for report in self._process.heard():
                 self._take(report)
             if self._process.has_ended:
-                LOG.error("worker process %d ended with status %s", self._number, self._process.status)
+                LOG.error(
+                    "worker process %d ended with status %s; it is started again", self._number, self._process.status
+                )
                 self._process.end()
                 self._process = None
                 self.healths = starting(self._assignment.wattmeters)

@@ -106,7 +106,7 @@ def test_a_share_that_is_killed_is_started_again_and_the_other_misses_nothing(bu
     before = pids(shares)
     os.kill(before[0], signal.SIGKILL)
     until(shares, lambda: pids(shares)[0] not in (None, before[0]))
-    assert "worker process 0 ended with status -9" in caplog.text
+    assert "worker process 0 ended with status -9; it is started again" in caplog.text
     since = len(bus.messages)
     until(shares, lambda: bus.heard(since) == {each.name for each in METERS})
     assert pids(shares)[1] == before[1]

@@ -68,7 +68,7 @@ def test_the_state_is_in_words(client, store, clock):
     page = client.get("/last/minute/").text
     assert "stale" in page and "last measured" in page
     assert "outlet of pdu, not part of the total" in page
-    assert "90.00 W" in page and "now, by 1 of the 2 probes of the total" in page
+    assert "90.00 W" in page and "now; 1 of 2 probes measured" in page
     assert "100.0 W" not in page
 
 
