@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from kwapi.plugins.api.collector import Collector
@@ -18,7 +19,7 @@ def test_the_version(client):
     answer = client.get("/v1/")
     assert answer.content_type == "application/json"
     assert answer.json["version"]["id"] == "v1.0"
-    assert client.get("/").json["versions"][0]["id"] == "v1.0"
+    assert [version["id"] for version in client.get("/").json["versions"]] == ["v1.0", "v2.0"]
 
 
 def test_all_probes(client):
@@ -26,6 +27,26 @@ def test_all_probes(client):
     probes = client.get("/v1/probes/").json["probes"]
     assert list(probes) == NAMES
     assert probes["taurus-1"] == {"timestamp": 1_800_000_000.25, "w": 1.5, "kwh": 0.0}
+
+
+def test_all_probes_are_the_bytes_they_always_were():
+    collector = Collector()
+    names = [f"probe {number}" for number in reversed(range(1234))]
+    collector.add(message(probes=names, w=[number / 7 for number in range(1234)], timestamp=1_800_000_000.0))
+    expected = {name: reading._asdict() for name, reading in collector.readings().items()}
+    answer = create_app(collector).test_client().get("/v1/probes/")
+    assert answer.data == msgspec.json.encode({"probes": expected})
+    assert {name for name, _ in answer.headers} == {"Content-Type", "Content-Length"}
+
+
+def test_an_old_client_reads_a_dict_of_dicts(client):
+    # The class of Ceilometer 4: for id, values of probes, with kwh, w and timestamp each.
+    read = {
+        name: (values["kwh"], values["w"], values["timestamp"])
+        for name, values in client.get("/v1/probes/").json["probes"].items()
+    }
+    assert read["taurus-1"] == (0.0, 1.5, 1_800_000_000.25)
+    assert len(read) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

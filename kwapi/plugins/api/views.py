@@ -1,69 +1,76 @@
-"""The routes of version 1 of the energy API, as Ceilometer's pollster has read them since 2013. All JSON."""
+"""The web application: both versions of the API, and what stands beside them. All JSON, but for the manual."""
 
-import logging
 from collections.abc import Callable
 
 import msgspec
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import RequestURITooLarge
 
+from kwapi.plugins.api import v1
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.metrics import Counts, Metrics
+from kwapi.plugins.api.openapi import document
+from kwapi.plugins.api.pages import Page, answer
+from kwapi.plugins.api.problems import error_answer
+from kwapi.plugins.api.schemas import Readiness
+from kwapi.plugins.api.stream import Ring, Streams
+from kwapi.plugins.api.v1 import json_answer
+from kwapi.plugins.api.v2 import Probes
 
-LOG = logging.getLogger(__name__)
-METERS = ("timestamp", "kwh", "w")
-VERSION_1 = {"id": "v1.0", "status": "CURRENT", "links": [{"rel": "self", "href": "/v1/"}]}
+VERSION_2 = {"id": "v2.0", "status": "SUPPORTED", "links": [{"rel": "self", "href": "/v2/"}]}
+LONGEST_URL = 8_192  # bytes
 _encode = msgspec.json.Encoder().encode
 
 
-def create_app(collector: Collector, counts: Callable[[], dict[str, object]] = dict) -> Flask:
-    """Return the WSGI application that shows a collector's readings, and under /healthz what the bus counts."""
+def create_app(
+    collector: Collector,
+    counts: Counts = dict,
+    *,
+    streams: Streams | None = None,
+    keystone: Callable[[], bool] | None = None,
+) -> Flask:
+    """Return the WSGI application that shows what a collector knows.
+
+    ``counts`` gives what the bus counts, ``streams`` what comes from it; ``keystone`` says, where Keystone is asked,
+    whether it is configured.
+    """
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False  # a pollster that forgets the slash needs no second request
+    streams = streams or Streams(Ring.of(collector))
+    described = document(has_keystone=keystone is not None)
+    openapi = Page(_encode(described))
     routes: tuple[tuple[str, Callable[..., Response]], ...] = (
-        ("/", lambda: _json({"versions": [VERSION_1]})),
-        ("/v1/", lambda: _json({"version": VERSION_1})),
-        ("/v1/probe-ids/", lambda: _json({"probe_ids": list(collector.readings())})),
-        ("/v1/probes/", lambda: _json({"probes": _as_dicts(collector)})),
-        ("/v1/probes/<probe>/", lambda probe: _json({probe: _find(collector, probe)})),
-        ("/v1/probes/<probe>/<meter>/", lambda probe, meter: _json({probe: _find_meter(collector, probe, meter)})),
-        ("/healthz", lambda: _json({"status": "ok", **counts(), "conflicts": collector.conflicts.counts})),
+        ("/", lambda: json_answer({"versions": [v1.VERSION, VERSION_2]})),
+        ("/v2/", lambda: json_answer({"version": VERSION_2})),
+        ("/v2/openapi.json", lambda: answer(openapi)),
+        ("/v2/stream", streams.answer),
+        ("/docs", lambda: _manual(described)),
+        ("/metrics", Metrics(collector, counts).answer),
+        ("/healthz", lambda: json_answer({"status": "ok", **counts(), "conflicts": collector.conflicts.counts})),
+        ("/readyz", lambda: _readiness(streams.ring.is_fresh(), keystone and keystone())),
     )
     for path, view in routes:
         app.add_url_rule(path, endpoint=path, view_func=view)
-    app.register_error_handler(Exception, _error)
+    v1.Readings(collector).add_routes(app)
+    Probes(collector).add_routes(app)
+    app.before_request(_refuse_long_urls)
+    app.register_error_handler(Exception, error_answer)
     return app
 
 
-def _as_dicts(collector: Collector) -> dict[str, dict[str, float]]:
-    return {name: reading._asdict() for name, reading in collector.readings().items()}
+def _readiness(has_bus: bool, has_keystone: bool | None) -> Response:
+    is_ready = has_bus and has_keystone is not False
+    return json_answer(Readiness(is_ready, has_bus, has_keystone), 200 if is_ready else 503)
 
 
-def _find(collector: Collector, probe: str) -> dict[str, float]:
-    reading = collector.reading(probe)
-    if reading is None:
-        raise NotFound(f"there is no probe {probe!r}")
-    return reading._asdict()
-
-
-def _find_meter(collector: Collector, probe: str, meter: str) -> dict[str, float]:
-    values = _find(collector, probe)
-    if meter not in METERS:
-        raise NotFound(f"there is no meter {meter!r}; a probe has {', '.join(METERS)}")
-    return {meter: values[meter]}
-
-
-def _json(value: object) -> Response:
-    return Response(_encode(value), content_type="application/json")
-
-
-def _error(error: Exception) -> Response:
-    """Return any error as JSON; one of ours is logged with its traceback and shown without."""
-    if not isinstance(error, HTTPException):
-        LOG.error("a request failed by an error of ours", exc_info=error)
-        error = InternalServerError("an error of the server; its log has the details")
-    response = Response()
-    response.headers = error.get_response().headers  # which methods are allowed, where to go instead
-    response.status_code = error.code or 500
-    response.data = _encode({"error": {"code": response.status_code, "message": error.description}})
-    response.content_type = "application/json"
+def _manual(described: dict[str, object]) -> Response:
+    """Return the page for people, made of the OpenAPI document; it needs nothing from anywhere else."""
+    response = Response(render_template("docs.html", document=described), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _refuse_long_urls() -> None:
+    if len(request.environ.get("REQUEST_URI", request.full_path)) > LONGEST_URL:
+        raise RequestURITooLarge(f"the address is longer than {LONGEST_URL} bytes")

@@ -1,0 +1,91 @@
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.views import create_app
+from tests.clock import Clock
+from tests.messages import message
+
+NOW = 1_800_000_000.0
+COUNTS = {"accepted": 7, "lost": 2, "rejected": {"too old": 3, "bad signature": 1}}
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+READERS = {OPENMETRICS: read_openmetrics, "text/plain": read_text}
+
+
+@pytest.fixture
+def clock():
+    return Clock(NOW)
+
+
+@pytest.fixture
+def client(clock):
+    collector = Collector(clock=clock, wall_clock=clock)
+    for hour in range(2):
+        collector.add(
+            message(
+                seq=hour,
+                timestamp=NOW + 36 * hour,
+                monotonic=36.0 * hour,
+                probes=["a", 'b "\\ü'],
+                w=[100.0, None],
+                kwh=[None, 5.0 + hour],
+                interval=36.0,
+            )
+        )
+    return create_app(collector, lambda: COUNTS).test_client()
+
+
+def samples(client, accept):
+    answer = client.get("/metrics", headers={"Accept": accept})
+    assert answer.content_type.startswith(accept)
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in READERS[accept](answer.text)
+        for sample in family.samples
+    }
+
+
+def of(name, probe):
+    return (name, ("probe", probe), ("wattmeter", "lyon.pdu1"))
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_power_and_energy_are_told(client, accept):
+    found = samples(client, accept)
+    assert found[of("kwapi_power_watts", "a")] == 100.0
+    assert found[of("kwapi_energy_joules_total", "a")] == pytest.approx(3600.0)
+    assert found[of("kwapi_energy_joules_created", "a")] == NOW
+    assert found[of("kwapi_probe_up", "a")] == 1.0
+    assert found[of("kwapi_energy_joules_total", 'b "\\ü')] == pytest.approx(3.6e6)
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_what_is_not_known_is_absent(client, accept):
+    assert of("kwapi_power_watts", 'b "\\ü') not in samples(client, accept)
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_what_is_stale_is_absent_rather_than_old(client, clock, accept):
+    clock.now += 109
+    found = samples(client, accept)
+    assert found[of("kwapi_probe_up", "a")] == 0.0
+    assert {name for name, *_ in found} == {
+        "kwapi_probe_up",
+        "kwapi_bus_messages_total",
+        "kwapi_bus_lost_total",
+        "kwapi_bus_rejected_total",
+    }
+
+
+def test_what_the_bus_counts_is_told(client):
+    found = samples(client, "text/plain")
+    assert found[("kwapi_bus_messages_total",)] == 7
+    assert found[("kwapi_bus_lost_total",)] == 2
+    assert found[("kwapi_bus_rejected_total", ("reason", "too old"))] == 3
+
+
+def test_the_page_is_compressed_and_has_a_tag(client):
+    answer = client.get("/metrics", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert client.get("/metrics", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
