@@ -96,8 +96,13 @@ PLUGIN = (
         "cleaning_interval", default=300, min=1, help="A probe silent for so many seconds leaves the live lists."
     ),
     cfg.StrOpt("host", default="127.0.0.1", help="Address to listen on for HTTP."),
-    cfg.IntOpt("threads", default=8, min=1, max=256, help="Threads that answer HTTP requests."),
 )
+
+
+def _threads(default: int) -> cfg.Opt:
+    return cfg.IntOpt("threads", default=default, min=1, max=256, help="Threads that answer HTTP requests.")
+
+
 OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
     "drivers": (
         *COMMON,
@@ -146,6 +151,33 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *COMMON,
         *PLUGIN,
         cfg.PortOpt("port", default=5000, help="Port to listen on for HTTP."),
+        _threads(32),
+        cfg.IntOpt(
+            "streams",
+            default=16,
+            min=0,
+            max=255,
+            help="Readers that /v2/stream serves at a time; fewer than threads, since each of them holds one.",
+        ),
+        cfg.FloatOpt(
+            "stream_seconds",
+            default=300,
+            min=1,
+            help="A stream ends after so many seconds, so that its reader's token is checked again; readers come back "
+            "by themselves and miss nothing.",
+        ),
+        cfg.StrOpt(
+            "tls_certificate_file",
+            default="",
+            help="PEM file with the certificate, and those that lead to a known one; the API then speaks HTTPS only. "
+            "Read again when it changes.",
+        ),
+        cfg.StrOpt("tls_key_file", default="", help="PEM file with the certificate's key."),
+        cfg.ListOpt(
+            "cors_origins",
+            default=[],
+            help="Origins, such as https://example.org, whose pages may read the API in a browser; empty for none.",
+        ),
         cfg.BoolOpt("acl_enabled", default=True, help="Ask Keystone whether a request's token may read."),
         cfg.BoolOpt(
             "anybody_may_read",
@@ -158,6 +190,7 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *COMMON,
         *PLUGIN,
         cfg.PortOpt("port", default=8080, help="Port to listen on for HTTP."),
+        _threads(8),
         cfg.StrOpt("rrd_dir", default="$state_dir/rrd", help="Directory of the RRD files, one for each probe."),
         cfg.FloatOpt("kwh_price", default=0.25, min=0, help="Price of one kWh."),
         cfg.StrOpt("currency", default="€", help="Currency of the price."),

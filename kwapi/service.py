@@ -25,6 +25,7 @@ RELOAD_SIGNALS = {signal.SIGHUP}
 EXIT_CONFIG = 2
 EXIT_FAILED = 1
 TICK = 0.5  # seconds between two looks at the threads
+UNREAD_LIMIT = 60_000  # ms after which a client that takes nothing of what was sent is given up
 
 
 def refuse(error: ConfigError, stream: TextIO | None = None) -> int:
@@ -151,19 +152,35 @@ def stop(tasks: Sequence[Task], deadline: float = 3.0) -> None:
             LOG.warning("%s did not stop in time", task.name)
 
 
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return a TCP socket that listens on each address of a host; raise ConfigError if one cannot be had."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+            sockets.append(listener := socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT)  # its connections inherit it
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen()
+    except OSError as error:
+        for listener in sockets:
+            listener.close()
+        raise ConfigError(f"cannot listen on host {host} port {port}: {error.strerror}") from error
+    return sockets
+
+
 class HttpServer:
     """A WSGI application served by waitress; run() is the work of a task."""
 
-    def __init__(self, application: Any, host: str, port: int, threads: int) -> None:
+    def __init__(self, application: Any, host: str, port: int, threads: int, **adjustments: Any) -> None:
+        """Listen; the adjustments are waitress' own, and a unix_socket among them takes the place of host and port."""
+        where = {} if "unix_socket" in adjustments else {"sockets": listen(host, port)}
         self._sockets: dict[int, Any] = {}
-        try:
-            self._server = waitress.create_server(
-                application, map=self._sockets, host=host, port=port, threads=threads, ident=None
-            )
-        except (OSError, ValueError) as error:  # waitress makes a ValueError of a host that is unknown
-            wasyncore.close_all(self._sockets)  # what it had opened before
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"cannot listen on host {host} port {port}: {reason}") from error
+        self._server = waitress.create_server(
+            application, map=self._sockets, threads=threads, ident=None, **where, **adjustments
+        )
 
     def run(self, stopping: threading.Event) -> None:
         """Serve until stopping is set; requests under way are given up then."""

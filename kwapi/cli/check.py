@@ -10,8 +10,7 @@ from kwapi import service
 from kwapi.config import PATHS, Problems, Reader, Sections, load, no_problems, no_sections
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
-from kwapi.plugins.api.access import access_problems
-from kwapi.plugins.api.app import read_all_sections
+from kwapi.plugins.api.app import problems, read_all_sections
 
 HELP = "check the configuration files of all daemons"
 
@@ -28,7 +27,7 @@ def check(directory: Path) -> dict[str, cfg.ConfigOpts]:
     owners = {probe: one.name for one in wattmeters for probe in one.new_driver(None).probe_names()}
     further_of: dict[str, tuple[Problems, Sections]] = {  # what is found beside the options of [DEFAULT]
         "forwarder": (no_problems, no_sections),
-        "api": (access_problems, partial(read_all_sections, owners=owners)),
+        "api": (problems, partial(read_all_sections, owners=owners)),
         "rrd": (no_problems, no_sections),
     }
     loads = {"drivers": reader.finish} | {

@@ -1,9 +1,11 @@
 """kwapi-api: the energy of every probe over REST."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Event
+
+from oslo_config import cfg
 
 from kwapi import service
 from kwapi.config import Reader, load, parse_arguments
@@ -11,9 +13,12 @@ from kwapi.errors import ConfigError
 from kwapi.plugins.api.access import access_problems, read_sections
 from kwapi.plugins.api.auth import guard
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.cors import allow_origins
 from kwapi.plugins.api.machines import machines_of, read_machines
 from kwapi.plugins.api.orders import Orders
 from kwapi.plugins.api.registers import DIRECTORY, Registers
+from kwapi.plugins.api.serving import serving_problems, serving_tasks
+from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.views import create_app
 from kwapi.plugins.subscription import subscriber_of
 
@@ -25,11 +30,17 @@ def read_all_sections(reader: Reader, owners: Mapping[str, str] | None = None) -
     return [*read_sections(reader), *read_machines(reader, owners)]
 
 
+def problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
+    """Yield (option, what is wrong) for what the options' own types cannot see."""
+    yield from access_problems(conf)
+    yield from serving_problems(conf)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run kwapi-api; return its exit status."""
     arguments = parse_arguments("api", argv)
     try:
-        conf = load("api", arguments.files, access_problems, read_all_sections)
+        conf = load("api", arguments.files, problems, read_all_sections)
         if arguments.check_only:
             return 0
         service.start_logging(conf.log_level)
@@ -43,16 +54,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             cleaning_interval=conf.cleaning_interval,
             max_gap=conf.max_gap,
         )
-        application = guard(create_app(collector, subscriber.gate.counts), conf)
-        server = service.HttpServer(application, conf.host, conf.port, conf.threads)
+        streams = Streams(Ring.of(collector), conf.streams, conf.stream_seconds)
+        application = guard(create_app(collector, subscriber.gate.counts, streams=streams), conf)
+        serving = serving_tasks(conf, allow_origins(application, conf.cors_origins), directory)
     except ConfigError as error:
         return service.refuse(error)
-    LOG.info("answering on http://%s:%d/v1/probes/", conf.host, conf.port)
+    LOG.info("answering on http%s://%s:%d/", "s" if conf.tls_certificate_file else "", conf.host, conf.port)
+
+    def hear(stopping: Event) -> None:
+        subscriber.run(stopping, add=collector.add)
+        streams.stop()  # nothing more comes, and they hold the threads of those that answer
+
     return service.run(
         [
-            service.Task("bus", partial(subscriber.run, add=collector.add)),
+            service.Task("bus", hear),
             service.Task("orders", Orders(directory, collector).run),
             service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
-            service.Task("http", server.run),
+            *serving,
         ]
     )

@@ -1,0 +1,42 @@
+"""How the API answers: HTTP by waitress, or HTTPS with a front before it; threads and limits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from kwapi import service
+from kwapi.tls import Front
+
+LIMITS = {  # of waitress
+    "max_request_header_size": 1 << 15,
+    "max_request_body_size": 1 << 16,  # nothing takes a body
+    "connection_limit": 1_000,
+    "channel_timeout": 60,  # seconds that a connection may be idle
+    "channel_request_lookahead": 1,  # or a stream would not notice that its reader has gone
+    "outbuf_overflow": 1 << 26,  # an answer of megabytes goes through memory rather than through a file
+    "outbuf_high_watermark": 1 << 16,  # beyond it a stream waits for its reader
+}
+SOCKET = "http"  # the Unix socket behind the front
+
+
+def serving_problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
+    """Yield (option, what is wrong) of the options about how requests are answered."""
+    if conf.streams >= conf.threads:
+        yield "streams", f"{conf.streams} streams would hold all {conf.threads} threads; have fewer of them"
+    if bool(conf.tls_certificate_file) != bool(conf.tls_key_file):
+        yield "tls_key_file", "a certificate and its key are needed both, or neither"
+
+
+def serving_tasks(conf: cfg.ConfigOpts, application: Any, directory: Path) -> list[service.Task]:
+    """Return the tasks that answer; the directory holds a socket that nobody else may use."""
+    if not conf.tls_certificate_file:
+        server = service.HttpServer(application, conf.host, conf.port, conf.threads, **LIMITS)
+        return [service.Task("http", server.run)]
+    behind = directory / SOCKET
+    front = Front(conf.host, conf.port, conf.tls_certificate_file, conf.tls_key_file, behind)
+    server = service.HttpServer(
+        application, conf.host, conf.port, conf.threads, unix_socket=str(behind), url_scheme="https", **LIMITS
+    )
+    return [service.Task("https", front.run), service.Task("http", server.run)]
