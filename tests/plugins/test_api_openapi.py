@@ -16,7 +16,7 @@ from tests.messages import message
 def application(**given):
     collector = Collector()
     streams = Streams(Ring.of(collector), seconds=0.05)
-    collector.add(message(probes=["a", "b"], w=[1.0, None], v=[230.0, None]))
+    collector.add(message(probes=["a", "b"], w=[1.0, None], v=[230.0, None], interval=3600.0))
     return create_app(collector, streams=streams, **given)
 
 

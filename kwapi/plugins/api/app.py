@@ -17,7 +17,7 @@ from kwapi.plugins.api.cors import allow_origins
 from kwapi.plugins.api.machines import machines_of, read_machines
 from kwapi.plugins.api.orders import Orders
 from kwapi.plugins.api.registers import DIRECTORY, Registers
-from kwapi.plugins.api.serving import serving_problems, serving_tasks
+from kwapi.plugins.api.serving import keep_pauses_short, serving_problems, serving_tasks
 from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.views import create_app
 from kwapi.plugins.subscription import subscriber_of
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
+        keep_pauses_short()
         subscriber = subscriber_of(conf)
         directory = Path(conf.state_dir) / DIRECTORY
         registers = Registers(directory)

@@ -12,7 +12,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import NotFound
 
 from kwapi.plugins.api.collector import Collector
-from kwapi.plugins.api.pages import JSON, Page, Pages, encode_dict
+from kwapi.plugins.api.pages import JSON, Page, Pages, body_answer, encode_dict
 
 METERS = ("timestamp", "kwh", "w")
 VERSION = {"id": "v1.0", "status": "CURRENT", "links": [{"rel": "self", "href": "/v1/"}]}
@@ -51,11 +51,11 @@ class Readings:
     def all(self) -> Response:
         """Answer with all probes."""
         page = self._pages.get(int(self._clock() * ENCODINGS), "all", self._encode_all)
-        return Response(page.body, content_type=JSON)
+        return body_answer(page.body, JSON)
 
     def _encode_all(self) -> Page:
         values = {name: _Values(*reading) for name, reading in self._collector.readings().items()}
-        return Page(b'{"probes":' + encode_dict(values) + b"}")
+        return Page(encode_dict(values, b'{"probes":', b"}"))
 
     def _find(self, probe: str) -> dict[str, float]:
         reading = self._collector.reading(probe)

@@ -76,7 +76,7 @@ def _page(probes: tuple[ProbeState, ...], wanted: Filter, cursor: Cursor, path: 
                 break
             found.append(_shown(state))
     following = _following(path, arguments, found[-1].id) if more else None
-    return Page(b'{"probes":' + encode_list(found) + b',"next":' + _encode(following) + b"}")
+    return Page(encode_list(found, b'{"probes":', b',"next":%s}' % _encode(following)))
 
 
 def _candidates(probes: tuple[ProbeState, ...], wanted: Filter, after: str) -> Iterable[ProbeState]:
