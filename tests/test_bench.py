@@ -1,13 +1,16 @@
 """The benchmark's wattmeters tell ordinary clients what they should, and what it counts is right."""
 
+import socket
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
-from bench import bmc, collector, farm, pdu
+from bench import api, bmc, collector, farm, pdu
 from bench.agents import agents
+from bench.traffic import Client
 from kwapi.bus import Gate
 from kwapi.drivers.ipmi.driver import Ipmi
 from kwapi.drivers.snmp.driver import Snmp
@@ -124,3 +127,32 @@ def test_the_collector_is_measured(capsys):
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 10
     assert all(float(row.split()[-2 if row[-1].isalpha() or row[-1] == "%" else -1]) >= 0 for row in rows)
+
+
+def test_the_longest_pause_is_of_the_window_it_was_in():
+    taken = [(0.5, 9.0), *((1.0 + number / 100, 0.001) for number in range(99)), (1.999, 0.02), (3.0, 7.0)]
+    assert api.pauses(taken, {"rest": (1.0, 2.0)}) == {
+        "pause of ingestion, rest: 99 of 100 within, ms": pytest.approx(20.0),
+        "pause of ingestion, rest: longest, ms": pytest.approx(20.0),
+    }
+
+
+def test_a_client_reads_answers_whole_and_keeps_its_connection():
+    body = b"x" * 3_000_000
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(listener.getsockname()[1], "/v1/probes/")
+        connection, _ = listener.accept()
+
+        def answer():
+            for _ in range(2):
+                assert connection.recv(1000).startswith(b"GET /v1/probes/ HTTP/1.1\r\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        server = Thread(target=answer)
+        server.start()
+        for _ in range(2):
+            client.ask()
+        server.join(10)
+        assert client.answers == 2
+        client.close()
+        connection.close()
