@@ -46,13 +46,16 @@ class Api:
             connection.close()
         if method == "HEAD":
             return answer.status, answer.headers, None
-        assert answer.headers["Content-Type"] == "application/json"
+        is_problem = path.startswith("/v2") and answer.status >= 400
+        assert answer.headers["Content-Type"] == ("application/problem+json" if is_problem else "application/json")
         return answer.status, answer.headers, json.loads(content)
 
     def status(self, *arguments, **named):
         """Return the status of an answer; one that refuses says why and tells nothing else."""
-        status, _, said = self.ask(*arguments, **named)
-        if status != 200:
+        status, headers, said = self.ask(*arguments, **named)
+        if headers["Content-Type"] == "application/problem+json":
+            assert (said["status"], set(said) - {"type", "title", "status", "detail", "instance"}) == (status, set())
+        elif status != 200:
             assert set(said) == {"error"}
             assert set(said["error"]) == {"code", "message"}
             assert said["error"]["code"] == status

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             max_gap=conf.max_gap,
         )
         streams = Streams(Ring.of(collector), conf.streams, conf.stream_seconds)
-        application = guard(create_app(collector, subscriber.gate.counts, streams=streams), conf)
+        keystone = (lambda: True) if conf.acl_enabled else None  # a configuration without one was refused
+        application = guard(create_app(collector, subscriber.gate.counts, streams=streams, keystone=keystone), conf)
         serving = serving_tasks(conf, allow_origins(application, conf.cors_origins), directory)
     except ConfigError as error:
         return service.refuse(error)

@@ -26,7 +26,7 @@ def guard(app: Flask, conf: cfg.ConfigOpts) -> Flask:
         for library in ("keystonemiddleware", "keystoneauth", "urllib3"):
             logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     # Some thread is always left for /healthz, whatever Keystone does, also while half of them serve streams.
-    keystone = Keystone(conf, most_questions=max(conf.threads // 2 - 1, 1))
+    keystone = Keystone(conf, most_questions=max(conf.threads - conf.streams - 1, 1))
     policy = Policy(conf)
     guarded = {"v1", "v2"} if conf.metrics_public else {"v1", "v2", "metrics"}
 

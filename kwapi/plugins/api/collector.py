@@ -22,6 +22,7 @@ __all__ = ["Collector", "Event", "ProbeState", "Reading", "Snapshot"]
 
 LOG = logging.getLogger(__name__)
 SNAPSHOT_PERIOD = 0.1  # seconds for which a snapshot is good enough
+TOO_OLD = 1.0  # seconds of a snapshot, for which one waits rather for the next
 
 
 class Collector:
@@ -104,12 +105,12 @@ class Collector:
     def snapshot(self) -> Snapshot:
         """Return all probes that are not silent; a snapshot serves everybody who asks in a tenth of a second.
 
-        While one is taken the one before is returned, if there is one.
+        While one is taken the one before is returned, unless that is too old.
         """
-        if self._is_fresh() or not self._renewing.acquire(blocking=self._snapshot.generation == 0):
+        if self._is_younger(SNAPSHOT_PERIOD) or not self._renewing.acquire(blocking=not self._is_younger(TOO_OLD)):
             return self._snapshot
         try:
-            if not self._is_fresh():  # nobody took one while we waited
+            if not self._is_younger(SNAPSHOT_PERIOD):  # nobody took one while we waited
                 self._renew()
         finally:
             self._renewing.release()
@@ -240,8 +241,8 @@ class Collector:
         del self._probes[name]
         self._listing += 1
 
-    def _is_fresh(self) -> bool:
-        return self._clock() - self._taken_at < SNAPSHOT_PERIOD
+    def _is_younger(self, seconds: float) -> bool:
+        return self._clock() - self._taken_at < seconds
 
     def _renew(self) -> None:
         """Make a snapshot; only what has changed since the one before is made anew."""
