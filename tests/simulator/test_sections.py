@@ -45,10 +45,10 @@ def test_a_farm_that_is_started_again_is_where_it_was(ending, tmp_path):
         with simulator(str(description), "--write-config", str(path)) as process:
             assert process.stdout.readline().startswith(f"{len(KINDS)} wattmeters answer")
             texts.append(path.read_text())
+            assert list(wattmeters(path)) == ["mine", *KINDS]
             process.send_signal(ending)
             process.wait()
     assert texts[0] == texts[1]
-    assert list(wattmeters(path)) == ["mine", *KINDS]
 
 
 def test_what_was_not_written_for_a_farm_is_kept(tmp_path):
