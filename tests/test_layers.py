@@ -11,7 +11,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
     ("kwapi.bus",),
-    ("kwapi.mistakes",),
+    ("kwapi.mistakes", "kwapi.option_types"),
     ("kwapi.config",),
     ("kwapi.service",),
     ("kwapi.drivers.names", "kwapi.tls"),

@@ -1,9 +1,10 @@
 import pytest
 from oslo_config import cfg, types
 
-from kwapi.config import ReadableFile, Reader
+from kwapi.config import Reader
 from kwapi.errors import ConfigError
 from kwapi.mistakes import in_order
+from kwapi.option_types import ReadableFile
 
 
 @pytest.mark.parametrize(

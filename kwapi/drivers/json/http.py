@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import httpx
 from oslo_config import cfg
 
-from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.json import profile as profiles
 from kwapi.drivers.json.channel import MISSING, find_channels, look_up, measure, parse_document, parse_path
@@ -21,6 +20,7 @@ from kwapi.drivers.network import silence_http, tls_context
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
+from kwapi.option_types import ReadableFile
 
 
 class HttpJson(Driver):

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from oslo_config import cfg
 
-from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.json import profile as profiles
 from kwapi.drivers.json.channel import Channel, Table, is_numbered, measure, parse_document, parse_table
@@ -23,6 +22,7 @@ from kwapi.drivers.network import tls_context
 from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.errors import DeviceError
 from kwapi.measurement import QUANTITIES, Measurement
+from kwapi.option_types import ReadableFile
 
 LOG = logging.getLogger(__name__)
 PORT, TLS_PORT = 1883, 8883

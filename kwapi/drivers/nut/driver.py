@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from oslo_config import cfg
 
-from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.nut.client import Target, Upsd
 from kwapi.drivers.nut.variables import PREFIX, SAME_AS_WHOLE, WHOLE, Variables, measure, outlets
 from kwapi.drivers.places import probes_of
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
+from kwapi.option_types import ReadableFile
 
 
 class Nut(Driver):

@@ -18,7 +18,6 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kwapi.config import ReadableFile
 from kwapi.drivers.base import Driver
 from kwapi.drivers.redfish.client import Loop, Service, Target
 from kwapi.drivers.redfish.discovery import find_rows
@@ -33,6 +32,7 @@ from kwapi.drivers.redfish.resources import (
 from kwapi.drivers.repetition import Repetition
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
+from kwapi.option_types import ReadableFile
 
 
 class Redfish(Driver):
