@@ -9,6 +9,8 @@ from kwapi.config import Reader
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
+from kwapi.simulator.description import CHECKS, FAULTS, KINDS, read_description
+from kwapi.simulator.load import LOADS
 from tests.drivers.snmp.walks import read_walk
 from tests.test_layers import ROOT
 
@@ -46,7 +48,20 @@ def test_the_wattmeter_of_the_readme_is_sound(tmp_path):
     assert wattmeter.new_driver(None).probe_names() == ["taurus-1", "taurus-2", "taurus-4", "rack7"]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *(f"docs/adr/{i:04}" for i in range(1, 7))])
+def test_the_farm_of_the_simulators_document_has_everything(tmp_path):
+    (text,) = code_blocks("docs/simulator.md", "toml")
+    path = tmp_path / "farm.toml"
+    path.write_text(text)
+    assert {plan.kind for plan in read_description(path)} == set(KINDS)
+    entries = tomllib.loads(text)["wattmeter"]
+    assert {key for entry in entries for key in entry} == set(CHECKS)
+    rows = set(re.findall(r"^\| `(.+?)` \|", (ROOT / "docs/simulator.md").read_text("utf-8"), re.MULTILINE))
+    assert rows == {*KINDS, *LOADS, *FAULTS}
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/simulator.md", *(f"docs/adr/{i:04}" for i in range(1, 7))]
+)
 def test_links_lead_somewhere(document):
     path = ROOT / document
     if not path.exists():

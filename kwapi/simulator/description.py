@@ -1,4 +1,4 @@
-"""The description of a farm of wattmeters: a file of TOML.
+"""The description of a farm of wattmeters: a file of TOML. docs/simulator.md has a whole one, and what faults mean.
 
 [[wattmeter]]
 name = "lyon.pdu"        of its section in drivers.conf; with count: lyon.pdu1, lyon.pdu2 and so on
