@@ -54,7 +54,14 @@ def metrics(device: Device) -> dict[str, Any]:
 def resources(device: Device) -> dict[str, dict[str, Any]]:
     """Return all that the service has, by address."""
     return {
-        ROOT: resource(ROOT, RedfishVersion="1.15.0", Chassis=link(CHASSIS), Links={"Sessions": link(SESSIONS)}),
+        ROOT: resource(
+            ROOT,
+            Vendor="Kwapi",
+            Product="simulated BMC",
+            RedfishVersion="1.15.0",
+            Chassis=link(CHASSIS),
+            Links={"Sessions": link(SESSIONS)},
+        ),
         CHASSIS: resource(CHASSIS, Members=[link(MACHINE)]),
         MACHINE: resource(MACHINE, ChassisType="RackMount", EnvironmentMetrics=link(METRICS)),
         METRICS: metrics(device),
