@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kwapi import service
@@ -128,7 +129,8 @@ def keep_running(children: Sequence[Child], *, had_terminal: bool) -> int:
             if status is None:
                 continue
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            print(f"{child.name} {how}", file=sys.stderr)
+            with suppress(OSError):  # as in main()
+                print(f"{child.name} {how}", file=sys.stderr)
             if status == service.EXIT_CONFIG:
                 return status
             time.sleep(RESTART_WAIT)
@@ -183,7 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (status := child.process.poll()) is not None:
                 print(f"{child.name} did not start", file=sys.stderr)
                 return status or service.EXIT_FAILED
-        print("\nKwapi is running. Ctrl-C stops it.", *addresses, sep="\n  ", end="\n\n", flush=True)
+        with suppress(OSError):  # of a terminal that is closed already, of which the signal tells
+            print("\nKwapi is running. Ctrl-C stops it.", *addresses, sep="\n  ", end="\n\n", flush=True)
         return keep_running(children, had_terminal=had_terminal)
     finally:
         stop(children)
