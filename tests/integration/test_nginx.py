@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import shutil
 import ssl
 import subprocess
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.drivers.certificates import make_certificate
-from tests.integration.daemons import Site, free_port, needed_program
+from tests.integration.daemons import Site, free_port
+from tests.integration.programs import needed_program
 from tests.test_layers import ROOT
 from tests.waiting import eventually
 
@@ -34,7 +34,7 @@ http {{
 @contextmanager
 def nginx(directory, api_port):
     """Run nginx with the example; give its port and the certificate that it shows."""
-    program = needed_program("nginx", shutil.which("nginx", path="/usr/sbin:/usr/bin"))
+    program = needed_program("nginx", "nginx-light")
     (certificate, _), port = make_certificate(directory), free_port()
     example = EXAMPLE.read_text().replace("127.0.0.1:5000", f"127.0.0.1:{api_port}")
     example = example.replace("listen 443", f"listen 127.0.0.1:{port}")

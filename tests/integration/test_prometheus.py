@@ -1,7 +1,6 @@
 """A real Prometheus scrapes a real kwapi-api, and promtool reads its page."""
 
 import json
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -9,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.daemons import Site, free_port, needed_program
+from tests.integration.daemons import Site, free_port
+from tests.integration.programs import needed_program
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -44,7 +44,7 @@ class Prometheus:
 
 @contextmanager
 def prometheus(directory, scraped):
-    program, port = needed_program("prometheus", shutil.which("prometheus")), free_port()
+    program, port = needed_program("prometheus", "prometheus"), free_port()
     (directory / "prometheus.yml").write_text(CONFIGURATION % scraped)
     command = [program, f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data"]
     with (
@@ -88,7 +88,7 @@ def test_a_probe_that_is_no_longer_measured_has_no_power_in_prometheus(site, tmp
 
 @pytest.mark.parametrize("when", ["measured", "stale"])
 def test_promtool_finds_nothing_wrong(site, when):
-    promtool = needed_program("promtool", shutil.which("promtool"))
+    promtool = needed_program("promtool", "prometheus")
     if when == "stale":
         site.stop("drivers")
         eventually(lambda: b"kwapi_probe_up{" in page(site) and b"kwapi_power_watts{" not in page(site))
