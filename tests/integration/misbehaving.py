@@ -204,6 +204,8 @@ def _run(
     probes = farm.energy()
     names = sorted({entry["wattmeter"] for entry in probes.values()})
     await_all(watch, names)
+    # The first watts of a slow one may come before we listen, and a machine that draws nothing tells no power.
+    eventually(lambda: watch.kwh().keys() >= probes.keys(), 120)
     farm.do("pause")
     settle(watch, names)
     resources = [usage(site)]
