@@ -27,7 +27,7 @@ RESTART_WAIT = 1.0
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 SIGNALS = STOP_SIGNALS | {signal.SIGCHLD, signal.SIGHUP}
 RELOADABLE = {"kwapi-drivers"}
-LOCALLY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}  # how a browser on this machine asks  # noqa: S104
+LOCALLY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}  # noqa: S104 -- how a browser here asks
 ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]  # of util-linux: even kill -9 of this process leaves nothing behind
 
 

@@ -223,8 +223,9 @@ def _among(*known: str) -> Any:
 
 def _whole(low: int, high: int) -> Any:
     def problem(value: object) -> str | None:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return None if is_whole and low <= value <= high else f"{value!r} is not a whole number from {low} to {high}"  # type: ignore[operator]
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return None
+        return f"{value!r} is not a whole number from {low} to {high}"
 
     return problem
 

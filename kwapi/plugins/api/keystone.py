@@ -61,7 +61,7 @@ def _note_owner(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return []
 
 
-class _Middleware(AuthProtocol):  # type: ignore[misc]
+class _Middleware(AuthProtocol):  # type: ignore[misc]  # keystonemiddleware has no types
     def __init__(self, conf: cfg.ConfigOpts, questions: "Questions") -> None:
         super().__init__(_note_owner, {"oslo_config_config": conf, "cache": MEMORY})
         self._questions = questions
