@@ -5,7 +5,7 @@ Told ``#L,W,3,E,0,1;`` the meter pushes a packet every second, ``_`` for a field
     #d,-,18,W,V,A,WH,Cost,WH/Mo,Cost/Mo,Wmax,Vmax,Amax,Wmin,Vmin,Amin,PF,DC,PC,Hz,VA;
 
 W, V, WH, Hz and VA in tenths, A in thousandths, PF in percent; WH is its register, which ``#R`` would clear and which
-is left alone. After a power cut the meter has forgotten that it shall push; the driver, opened anew, tells it again.
+is left alone. After a power cut the meter has forgotten that it shall push; the driver tells a silent one again.
 Source: Watts Up? Communications Protocol 4.41, whose "amps * 10" must be mA: its range is 0 to 20000.
 """
 
@@ -34,6 +34,7 @@ FIELDS = (  # attribute of a measurement, place among the arguments, counts per 
 )
 WRAP = 2_398_800_000 / 10_000  # kWh
 PATIENCE = 5.0  # seconds without a packet
+RETELL = 1.25  # seconds without one until the meter, which may have lost its power meanwhile, is told again
 
 
 def parse_packet(packet: bytes) -> dict[str, float]:
@@ -72,9 +73,7 @@ class Wattsup(Driver):
 
     def read(self) -> list[Measurement]:
         """Return what the meter's next packet says."""
-        packets = self._line.frames(PACKET, PATIENCE)
-        if not packets:
-            raise self._line.nothing("data packet", PATIENCE)
+        packets = self._packets()
         try:
             values = parse_packet(packets[-1])
         except DeviceError as error:
@@ -84,6 +83,15 @@ class Wattsup(Driver):
         if "kwh" in values:
             values["kwh_wrap"] = WRAP
         return [Measurement(name, level="device", **values) for name in self.probe_names()]
+
+    def _packets(self) -> list[bytes]:
+        """Return the packets that have come, at least one."""
+        end = self.monotonic_clock() + PATIENCE
+        while not (packets := self._line.frames(PACKET, RETELL)):
+            if self.monotonic_clock() >= end:
+                raise self._line.nothing("data packet", PATIENCE)
+            self._line.write(START)
+        return packets
 
     def close(self) -> None:
         """Let go of the line; the meter goes on pushing."""

@@ -102,9 +102,9 @@ def test_the_meter_is_told_to_push_and_keeps_its_memory(driver, meter):
 
 def test_a_meter_that_lost_its_power_is_told_again(driver, meter):
     driver.open()
-    meter.received(1000)
     with pytest.raises(DeviceError, match="no data packet in 5 s"):
         driver.read()
+    assert meter.received(1000) == 2 * START
     driver.close()
     driver.open()
     assert meter.received(1000) == START
