@@ -74,6 +74,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.api.access", "kwapi.plugins.api.auth"),
     ("kwapi.plugins.api.collector", "kwapi.plugins.rrd.store"),
     ("kwapi.plugins.rrd.graph",),
+    ("kwapi.plugins.rrd.images",),
     ("kwapi.plugins.api.serving",),
     ("kwapi.plugins.api.cors", "kwapi.plugins.api.pages", "kwapi.plugins.api.query", "kwapi.plugins.api.schemas"),
     ("kwapi.plugins.api.metrics", "kwapi.plugins.api.problems", "kwapi.plugins.api.stream"),

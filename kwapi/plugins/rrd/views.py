@@ -1,19 +1,19 @@
-"""The pages of kwapi-rrd: all probes over a period, one probe over all periods, and their graphs."""
+"""The pages of kwapi-rrd: all probes over a period, and one probe over all periods."""
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
+from flask import Flask, Response, jsonify, redirect, render_template, url_for
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from kwapi.plugins.rrd.archive import ARCHIVES
 from kwapi.plugins.rrd.figures import amount
 from kwapi.plugins.rrd.graph import PERIODS, Graphs
-from kwapi.plugins.rrd.store import Probe, Store
+from kwapi.plugins.rrd.images import Images, check_period, find
+from kwapi.plugins.rrd.store import Store
 
 LOG = logging.getLogger(__name__)
 SLOWEST_REFRESH = 60  # seconds; the numbers of a page are live whatever its period
@@ -34,13 +34,14 @@ def create_app(
     ``counts`` gives what the bus counts, shown under /healthz.
     """
     app = Flask(__name__)
-    pages = Pages(store, Graphs(store, price=price, currency=currency, clock=clock), refresh, clock)
+    pages = Pages(store, refresh)
+    images = Images(Graphs(store, price=price, currency=currency, clock=clock), clock)
     routes: tuple[tuple[str, str, Callable[..., AnyResponse | str]], ...] = (
         ("/", "home", pages.home),
         ("/last/<period>/", "last", pages.last),
         ("/probe/<probe>/", "probe", pages.probe),
-        ("/graph/<period>/", "summary_graph", pages.summary_graph),
-        ("/graph/<period>/<probe>/", "probe_graph", pages.probe_graph),
+        ("/graph/<period>/", "summary_graph", images.summary),
+        ("/graph/<period>/<probe>/", "probe_graph", images.probe),
         ("/healthz", "healthz", lambda: jsonify(status="ok", **counts(), conflicts=store.conflicts.counts)),
     )
     for path, endpoint, view in routes:
@@ -77,19 +78,17 @@ def error_page(error: Exception) -> AnyResponse:
 
 
 class Pages:
-    """The views, over a store and its graphs."""
+    """The pages, over a store."""
 
-    def __init__(self, store: Store, graphs: Graphs, refresh: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, refresh: int) -> None:
         self._store = store
-        self._graphs = graphs
         self._refresh = refresh
-        self._clock = clock
 
     def home(self) -> AnyResponse:
         return redirect(url_for("last", period="minute"))
 
     def last(self, period: str) -> str:
-        _check_period(period)
+        check_period(period)
         probes = self._store.probes()
         live = [probe for probe in probes if probe.counted and not probe.stale]
         refresh = max(self._refresh, min(ARCHIVES[period].resolution, SLOWEST_REFRESH))
@@ -104,31 +103,4 @@ class Pages:
         )
 
     def probe(self, probe: str) -> str:
-        return render_template("probe.html", probe=self._find(probe), refresh=self._refresh)
-
-    def summary_graph(self, period: str) -> AnyResponse:
-        _check_period(period)
-        return self._png(period, None)
-
-    def probe_graph(self, period: str, probe: str) -> AnyResponse:
-        _check_period(period)
-        return self._png(period, self._find(probe).name)
-
-    def _png(self, period: str, probe: str | None) -> AnyResponse:
-        graph = self._graphs.graph(period, probe, dark="dark" in request.args)
-        response = Response(graph.png, content_type="image/png")
-        response.set_etag(graph.etag)
-        response.cache_control.private = True
-        response.cache_control.max_age = max(0, math.ceil(graph.fresh_until - self._clock()))
-        return response.make_conditional(request)
-
-    def _find(self, name: str) -> Probe:
-        for probe in self._store.probes():
-            if probe.name == name:
-                return probe
-        raise NotFound(f"There is no probe {name}.")
-
-
-def _check_period(period: str) -> None:
-    if period not in PERIODS:
-        raise NotFound(f"There is no period {period}. There are {', '.join(PERIODS)}.")
+        return render_template("probe.html", probe=find(self._store, probe), refresh=self._refresh)
