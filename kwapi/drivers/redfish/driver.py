@@ -55,6 +55,12 @@ class Redfish(Driver):
             help="Certificates to check it with instead of the system's: a CA's, or its own.",
         ),
         cfg.FloatOpt(
+            "min_interval",
+            default=5.0,
+            min=0.0,
+            help="Seconds between two polls of one device, at least; a BMC is slow, a PDU may bear less.",
+        ),
+        cfg.FloatOpt(
             "timeout", default=2.0, min=0.1, max=10.0, help="Seconds to wait for an answer, but for that to a login."
         ),
         cfg.FloatOpt(
@@ -75,6 +81,7 @@ class Redfish(Driver):
     auth: str
     verify: bool
     ca_file: str | None
+    min_interval: float
     timeout: float
     deadline: float
 
