@@ -44,16 +44,22 @@ class KeyRing:
 
     def verify(self, frame: bytes) -> tuple[bytes, bytes]:
         """Return (topic, payload) of a frame signed by one of the keys; raise BadMessage for any other bytes."""
-        topic, nul, rest = frame.partition(b"\0")
-        if not nul or len(rest) <= KEY_ID_BYTES + SIGNATURE_BYTES:
-            raise BadMessage("wrong size", f"{len(frame)} bytes")
-        key = self._keys.get(rest[:KEY_ID_BYTES])
+        topic, key_id, payload = split(frame)
+        key = self._keys.get(key_id)
         if key is None:
-            raise BadMessage("unknown key", rest[:KEY_ID_BYTES].hex())
+            raise BadMessage("unknown key", key_id.hex())
         signature = hmac.digest(key.secret, frame[:-SIGNATURE_BYTES], "sha256")
         if not hmac.compare_digest(signature, frame[-SIGNATURE_BYTES:]):
             raise BadMessage("bad signature")
-        return topic, rest[KEY_ID_BYTES:-SIGNATURE_BYTES]
+        return topic, payload
+
+
+def split(frame: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return (topic, key id, payload) of a frame, unverified; raise BadMessage if it is too short for that."""
+    topic, nul, rest = frame.partition(b"\0")
+    if not nul or len(rest) <= KEY_ID_BYTES + SIGNATURE_BYTES:
+        raise BadMessage("wrong size", f"{len(frame)} bytes")
+    return topic, rest[:KEY_ID_BYTES], rest[KEY_ID_BYTES:-SIGNATURE_BYTES]
 
 
 def sign(key: Key, topic: bytes, payload: bytes) -> bytes:

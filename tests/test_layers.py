@@ -10,6 +10,9 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.health",),
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
+    ("kwapi.spool.segment",),
+    ("kwapi.spool.store",),
+    ("kwapi.spool.reader",),
     ("kwapi.bus",),
     ("kwapi.mistakes", "kwapi.option_types"),
     ("kwapi.config",),
@@ -124,7 +127,7 @@ LAYERS = (  # each line may import from the lines above it
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator"}
-EMPTY |= {"kwapi.cli", "kwapi.cli.discover"}
+EMPTY |= {"kwapi.spool", "kwapi.cli", "kwapi.cli.discover"}
 EMPTY |= {f"kwapi.drivers.{name}" for name in ("ipmi", "json", "kasa", "modbus", "nut", "redfish", "snmp")}
 
 
