@@ -114,6 +114,10 @@ class ServerSession(serversession.ServerSession):  # type: ignore[misc]
         response: bytearray = super().create_open_session_response(request)
         return response
 
+    def sessionless_data(self, data: bytes, sockaddr: Any) -> None:
+        """Leave to the BMC what a new client at our client's old port sends; pyghmi calls it and has it not."""
+        self.bmc.sessionless_data(data, sockaddr)
+
 
 class Bmc(bmc.Bmc):  # type: ignore[misc]
     """One BMC; ``tell_power`` returns the answer to Get Power Reading."""

@@ -1,5 +1,8 @@
 """BMCs as the farm starts them, asked by Kwapi's own driver."""
 
+import json
+import signal
+import socket
 import subprocess
 import sys
 
@@ -68,11 +71,36 @@ def test_wrong_password_is_refused(tmp_path):
     run(conversation, [MACHINE], tmp_path)
 
 
-def test_process_ends_when_the_farm_is_killed():
+@pytest.fixture
+def bmc():
+    """A process with one BMC, and the port of that."""
     command = [sys.executable, "-m", "kwapi.simulator.ipmi_bmc"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdin.write(b'["secret"]\n')
         process.stdin.flush()
-        assert process.stdout.readline().startswith(b"[")
-        process.stdin.close()
-        assert process.wait(10) == 0
+        yield process, json.loads(process.stdout.readline())[0]
+        process.kill()
+
+
+def test_process_ends_when_the_farm_is_killed(bmc):
+    process, _ = bmc
+    process.stdin.close()
+    assert process.wait(10) == 0
+
+
+def test_clients_that_come_from_the_port_of_one_before_are_answered(bmc):
+    process, port = bmc
+    ask_for_a_session = bytes.fromhex(
+        "0600ff07 0610 00000000 00000000 2000 00000000 01020304 0000000801000000 0100000801000000 0200000801000000"
+    )
+    ask_what_there_is = bytes.fromhex("0600ff07 00 00000000 00000000 09 2018c88100388e04b5")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(("127.0.0.1", port))
+        client.send(ask_for_a_session)
+        assert client.recv(1000)[5] == 0x11
+        process.send_signal(signal.SIGSTOP)
+        client.send(ask_what_there_is)
+        client.send(ask_what_there_is)
+        process.send_signal(signal.SIGCONT)
+        assert [client.recv(1000)[4] for _ in range(2)] == [0, 0]
