@@ -228,3 +228,30 @@ def test_states_are_whole_while_measurements_come():
         reader.join()
     assert torn == []
     assert len(collector.readings()) == 100
+
+
+class Interrupting(Clock):
+    """A clock that, at one of the times it is asked, lets something else happen first."""
+
+    countdown = 0
+
+    def __call__(self):
+        self.countdown -= 1
+        if self.countdown == 0:
+            self.interrupt()
+        return self.now
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+@pytest.mark.parametrize(("order", "left"), [(("forget", "a"), ["b"]), (("rename", "a", "c"), ["b", "c"])])
+def test_a_probe_may_go_while_a_snapshot_is_taken(moment, order, left):
+    clock = Interrupting()
+    collector = Collector(clock=clock, wall_clock=Clock())
+    collector.add(message(probes=["a", "b"]))
+    assert [state.id for state in collector.snapshot().probes] == ["a", "b"]
+    clock.now += 60
+    clock.interrupt = lambda: getattr(collector, order[0])(*order[1:])
+    clock.countdown = moment
+    collector.snapshot()
+    assert clock.countdown < 0
+    assert list(states(collector)) == left

@@ -192,11 +192,11 @@ class Collector:
         If the new one is known already it gets the energy of both.
         """
         with self._lock:
-            probe = self._unused(old)
             if problem := probe_problem(new):
                 raise ValueError(f"the new name {problem}")
             if new == old or new in self._machines or new.endswith(EXPORT) != old.endswith(EXPORT):
                 raise ValueError(f"{old!r} cannot be called {new!r}")
+            probe = self._unused(old)
             self._events.rename(old, new)
             renamed, spare = self._probes.get(new), 0
             if renamed is None:
@@ -210,8 +210,8 @@ class Collector:
                 self._registers.write(renamed)
                 if spare:
                     self._registers.free(spare)
-            self._remove(old)
             self._probes[new] = renamed
+            self._remove(old)
             self._tell(renamed)
 
     def forget(self, name: str) -> None:
@@ -253,7 +253,9 @@ class Collector:
         live = [
             state
             for name in self._sorted
-            if (probe := probes[name]).heard_at >= heard_since and (state := probe.state(now)) is not None
+            if (probe := probes.get(name)) is not None  # else it was forgotten just now
+            and probe.heard_at >= heard_since
+            and (state := probe.state(now)) is not None
         ]
         if machines := list(self._machine_states(probes, now, heard_since)):
             live = sorted([*live, *machines], key=attrgetter("id"))
