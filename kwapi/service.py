@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 import waitress
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer
 
 from kwapi.errors import ConfigError, KwapiError
 
@@ -174,13 +176,27 @@ def listen(host: str, port: int) -> list[socket.socket]:
 class HttpServer:
     """A WSGI application served by waitress; run() is the work of a task."""
 
-    def __init__(self, application: Any, host: str, port: int, threads: int, **adjustments: Any) -> None:
-        """Listen; the adjustments are waitress' own, and a unix_socket among them takes the place of host and port."""
+    def __init__(
+        self,
+        application: Any,
+        host: str,
+        port: int,
+        threads: int,
+        channel: type[HTTPChannel] = HTTPChannel,
+        **adjustments: Any,
+    ) -> None:
+        """Listen; a channel is what waitress makes of a connection.
+
+        The adjustments are waitress' own, and a unix_socket among them takes the place of host and port.
+        """
         where = {} if "unix_socket" in adjustments else {"sockets": listen(host, port)}
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(
             application, map=self._sockets, threads=threads, ident=None, **where, **adjustments
         )
+        for listener in self._sockets.values():
+            if isinstance(listener, BaseWSGIServer):
+                listener.channel_class = channel
 
     def run(self, stopping: threading.Event) -> None:
         """Serve until stopping is set; requests under way are given up then."""

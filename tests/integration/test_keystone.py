@@ -46,7 +46,7 @@ class Api:
             connection.close()
         if method == "HEAD":
             return answer.status, answer.headers, None
-        is_problem = path.startswith("/v2") and answer.status >= 400
+        is_problem = answer.status >= 400 and not path.lstrip("/").startswith("v1")
         assert answer.headers["Content-Type"] == ("application/problem+json" if is_problem else "application/json")
         return answer.status, answer.headers, json.loads(content)
 

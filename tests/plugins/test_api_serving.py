@@ -61,12 +61,6 @@ class Served:
         connection.close()
         return answer, body
 
-    def send(self, request):
-        """Return the first line of the answer to bytes."""
-        with socket.create_connection(("127.0.0.1", self.conf.port), timeout=10) as client:
-            client.sendall(request)
-            return client.makefile("rb").readline()
-
 
 @pytest.fixture
 def served(tmp_path):
@@ -186,10 +180,27 @@ def test_a_stream_ends_in_time_for_its_token_to_be_checked_again(tmp_path):
         connection.close()
 
 
-def test_what_is_too_big_is_refused(served):
-    assert b" 414 " in served.send(b"GET /v2/probes?after=%s HTTP/1.0\r\n\r\n" % (b"x" * 8200))
-    assert b" 431 " in served.send(b"GET /v2/probes HTTP/1.0\r\nX-Auth-Token: %s\r\n\r\n" % (b"x" * 40_000))
-    assert b" 413 " in served.send(b"POST /v2/probes HTTP/1.0\r\nContent-Length: 100000\r\n\r\n")
+@pytest.mark.parametrize(
+    ("request_", "status", "detail"),
+    [
+        (b"GET /v2/probes?after=%s HTTP/1.0\r\n\r\n" % (b"x" * 8200), 414, "longer than 8192 bytes"),
+        (b"GET /v2/probes HTTP/1.0\r\nX-Auth-Token: %s\r\n\r\n" % (b"x" * 40_000), 431, "exceeds max_header of 32768"),
+        (b"POST /v2/probes HTTP/1.0\r\nContent-Length: 100000\r\n\r\n", 413, "exceeds max_body of 65536"),
+        (b"nonsense\r\n\r\n", 400, "Start line is invalid"),
+        (b"GET /v2/probes HTTP/1.1\r\nno header\r\n\r\n", 400, "Invalid header"),
+        (b"POST /v2/probes HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "Transfer-Encoding"),
+    ],
+)
+def test_what_is_too_big_or_no_request_is_refused_with_problem_details(served, request_, status, detail):
+    with socket.create_connection(("127.0.0.1", served.conf.port), timeout=10) as client:
+        client.sendall(request_)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        said = json.loads(answer.read())
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (said["type"], said["status"]) == ("about:blank", status)
+    assert said["title"]
+    assert detail in said["detail"]
 
 
 def test_a_page_is_compressed_and_not_sent_twice(served):

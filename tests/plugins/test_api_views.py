@@ -66,7 +66,6 @@ def test_one_probe(client, name):
         ("/v1/probes/nobody/w/", 404),
         ("/v1/probes/taurus-1/colour/", 404),
         ("/v1/nothing", 404),
-        ("/v3/", 404),
         ("/v1/probes/a/b/c/", 404),
         ("/v1/probes/%ff%fe/", 404),
     ],
@@ -76,6 +75,18 @@ def test_a_bad_address_is_a_404_in_json(client, path, code):
     assert (answer.status_code, answer.content_type) == (code, "application/json")
     assert answer.json["error"]["code"] == code
     assert answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v3/", "/nothing", "/v2x", "/v1x", "/v2//probes", "/metrics//"])
+def test_a_bad_address_outside_of_version_1_is_a_problem(client, path):
+    answer = client.get(path)
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+
+
+def test_nobody_is_sent_to_another_address(client):
+    answer = client.get("/v1//probes/", headers={"Host": "evil.example.org"})
+    assert (answer.status_code, answer.content_type) == (404, "application/json")
+    assert "Location" not in answer.headers
 
 
 def test_health_shows_what_the_bus_counts():

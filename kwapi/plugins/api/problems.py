@@ -1,4 +1,4 @@
-"""How the API says that something is wrong: problem details (RFC 9457) in version 2, elsewhere as it always did."""
+"""How the API says that something is wrong: problem details (RFC 9457), in version 1 as it always did."""
 
 import logging
 
@@ -22,10 +22,15 @@ def error_answer(error: Exception) -> Response:
     response.headers = error.get_response().headers  # which methods are allowed, where to go, when to come again
     response.status_code = status = error.code or 500
     words = error.description or error.name
-    if request.path.startswith("/v2"):
-        response.data = _encode(Problem("about:blank", error.name, status, words))
-        response.content_type = PROBLEM_TYPE
-    else:
+    if request.path.split("/")[1] == "v1":
         response.data = _encode({"error": {"code": status, "message": error.description}})
         response.content_type = "application/json"
+    else:
+        response.data = problem(status, error.name, words)
+        response.content_type = PROBLEM_TYPE
     return response
+
+
+def problem(status: int, title: str, detail: str) -> bytes:
+    """Return problem details as JSON."""
+    return _encode(Problem("about:blank", title, status, detail))

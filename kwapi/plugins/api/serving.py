@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
 
 from kwapi import service
+from kwapi.plugins.api.problems import PROBLEM_TYPE, problem
 from kwapi.tls import Front
 
 LIMITS = {  # of waitress
@@ -23,6 +26,23 @@ LIMITS = {  # of waitress
 THREAD_TURN = 0.001  # seconds
 YOUNG, RUNS, FULL_RUNS = 10_000, 50, 1_000  # objects until a collection, collections until one of more, and of all
 SOCKET = "http"  # the Unix socket behind the front
+
+
+class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
+    """The answer to what never becomes a request, such as one that is too big: problem details as of any other."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = problem(error.code, error.reason, error.body)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _Refusal
 
 
 def keep_pauses_short() -> None:
@@ -48,11 +68,11 @@ def serving_problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
 def serving_tasks(conf: cfg.ConfigOpts, application: Any, directory: Path) -> list[service.Task]:
     """Return the tasks that answer; the directory holds a socket that nobody else may use."""
     if not conf.tls_certificate_file:
-        server = service.HttpServer(application, conf.host, conf.port, conf.threads, **LIMITS)
+        server = service.HttpServer(application, conf.host, conf.port, conf.threads, _Channel, **LIMITS)
         return [service.Task("http", server.run)]
     behind = directory / SOCKET
     front = Front(conf.host, conf.port, conf.tls_certificate_file, conf.tls_key_file, behind)
     server = service.HttpServer(
-        application, conf.host, conf.port, conf.threads, unix_socket=str(behind), url_scheme="https", **LIMITS
+        application, conf.host, conf.port, conf.threads, _Channel, unix_socket=str(behind), url_scheme="https", **LIMITS
     )
     return [service.Task("https", front.run), service.Task("http", server.run)]

@@ -36,6 +36,7 @@ def create_app(
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False  # a pollster that forgets the slash needs no second request
+    app.url_map.merge_slashes = False  # and one that has too many is not sent to where the Host header says
     streams = streams or Streams(Ring.of(collector))
     described = document(has_keystone=keystone is not None)
     openapi = Page(_encode(described))
