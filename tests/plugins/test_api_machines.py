@@ -7,6 +7,8 @@ from kwapi.errors import ConfigError
 from kwapi.plugins.api.collector import Collector, Reading
 from kwapi.plugins.api.machines import Machine, machines_of, read_machines
 from kwapi.plugins.api.registers import Registers
+from kwapi.plugins.api.stream import FIRST, Ring, Streams
+from kwapi.plugins.api.views import create_app
 from tests.clock import Clock
 from tests.messages import message
 
@@ -76,6 +78,41 @@ def test_a_machine_has_the_sum_of_its_probes_everywhere():
     assert (state.kwh_since, state.measured_seconds, state.coverage) == (1000.0, 10.0, 1.0)
     assert collector.readings()["web-1"] == collector.reading("web-1") == Reading(1010.0, 9000.0, pytest.approx(0.025))
     assert [each.id for each in collector.snapshot().probes] == ["pdu-a-7", "pdu-b-7", "web-1"]
+
+
+def test_listeners_hear_of_a_machine_whenever_one_of_its_probes_is_measured():
+    collector, heard = collected(), []
+    collector.subscribe(lambda message: heard.append((message.wattmeter, message.probes, message.w, message.timestamp)))
+
+    def machines_heard():
+        found = [each for each in heard if each[0] == "kwapi.machine"]
+        heard.clear()
+        return found
+
+    collector.add(feed("a", 0, timestamp=1000.0, w=[100.0]))
+    assert machines_heard() == []  # half of it is not known yet
+    collector.add(feed("b", 0, timestamp=1000.5, w=[50.0]))
+    assert machines_heard() == [("kwapi.machine", ["web-1"], [150.0], 1000.5)]
+    collector.add(message("other", probes=["c"]))
+    collector.add(feed("a", 1, timestamp=1001.0, w=[110.0]))
+    assert machines_heard() == [("kwapi.machine", ["web-1"], [160.0], 1001.0)]
+    collector.add(feed("b", 1, timestamp=1011.0, w=[None], v=[230.0]))
+    assert machines_heard() == [("kwapi.machine", ["web-1"], [None], 1011.0)]
+    collector._clock.now += 11
+    collector.add(feed("a", 2, timestamp=1012.0, w=[110.0]))
+    assert machines_heard() == []  # half of it is stale
+
+
+def test_a_reader_of_the_stream_gets_machines_by_the_filters_of_probes():
+    collector = collected(feed("a", 0, w=[100.0]))
+    client = create_app(collector, streams=Streams(Ring.of(collector))).test_client()
+    for query, found in (("", True), ("?id=web-1", True), ("?wattmeter=kwapi.machine", True), ("?id=pdu-b-7", False)):
+        answer = client.get(f"/v2/stream{query}")
+        parts = answer.iter_encoded()
+        assert next(parts) == FIRST
+        collector.add(feed("b", 0, w=[50.0]))
+        assert (b'"measurements":[{"id":"web-1","level":"machine","w":150.0,' in next(parts)) is found
+        answer.close()
 
 
 def test_a_machine_is_in_order_among_the_probes():

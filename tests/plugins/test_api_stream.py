@@ -145,6 +145,16 @@ def test_the_newest_of_a_slow_reader_are_in_order(ring, clock):
     assert [name for name, _, _ in events(next(stream))] == [None, "abc-1", "abc-2"]
 
 
+def test_a_slow_reader_misses_no_probe_of_a_wattmeter_that_reports_some_at_a_time(ring, clock):
+    stream, _ = opened(ring, clock)
+    for probe in "abab":
+        ring.add(message(probes=[probe]))
+    clock.now += 2.0
+    gap, *rest = events(next(stream))
+    assert gap == (None, "gap", {"missed": 2})
+    assert [measured["measurements"][0]["id"] for _, _, measured in rest] == ["a", "b"]
+
+
 def test_what_was_missed_long_comes_in_several_parts(clock):
     ring = Ring(1000, boot=BOOT, clock=clock)
     fill(ring, *range(250))

@@ -12,7 +12,7 @@ from operator import attrgetter
 from kwapi.energy import MAX_GAP, Instant, gap_limit
 from kwapi.measurement import EXPORT, Column, Message, probe_problem, stale_after
 from kwapi.plugins.api.events import EventLog
-from kwapi.plugins.api.machines import Machine, reading_of, state_of_machine
+from kwapi.plugins.api.machines import Machine, message_of, reading_of, state_of_machine
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.registers import Registers
 from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
@@ -46,6 +46,10 @@ class Collector:
         self._wall_clock = wall_clock
         self._registers = registers
         self._machines = {machine.name: machine.probes for machine in machines}
+        self._fed: dict[str, list[str]] = {}  # machines, by a probe that feeds them
+        for machine in machines:
+            for part in machine.probes:
+                self._fed.setdefault(part, []).append(machine.name)
         self._events = EventLog() if registers is None else registers.events
         self._probes: dict[str, Probe] = {}
         self._readings: dict[str, Reading] = {}
@@ -67,12 +71,18 @@ class Collector:
         """Take one message of the bus; they come in order for each wattmeter."""
         with self._lock:
             taken = self._take(message)
-        if taken:
+        if not taken or not self._listeners:
+            return
+        sums = self._sums(message) if self._fed else None
+        for told in (message, sums) if sums else (message,):
             for listener in self._listeners:
-                listener(message)
+                listener(told)
 
     def subscribe(self, listener: Callable[[Message], None]) -> None:
-        """Have every message that is taken handed to a listener, by the thread of the bus, which must not wait."""
+        """Have every message that is taken handed to a listener, by the thread of the bus, which must not wait.
+
+        One that changes what is known of machines is followed by another with these.
+        """
         self._listeners.append(listener)
 
     def readings(self) -> dict[str, Reading]:
@@ -269,6 +279,18 @@ class Collector:
             states = [state for probe in known if (state := probe.state(now)) is not None]
             if len(states) == len(parts) and any(probe.heard_at >= heard_since for probe in known):
                 yield state_of_machine(name, states)
+
+    def _sums(self, message: Message) -> Message | None:
+        """Return the machines that the probes of a message feed, as a message; None if none is measured as a whole."""
+        now = self._clock()
+        sums: dict[str, float | None] = {}
+        for name in dict.fromkeys(name for probe in message.probes for name in self._fed.get(probe, ())):
+            parts = [probe.told for part in self._machines[name] if (probe := self._probes.get(part)) is not None]
+            up = [told for told in parts if told is not None and told.state(now) == "up"]
+            if len(up) == len(self._machines[name]):
+                watts = [each for told in up if (each := told.current_watts("up")) is not None]
+                sums[name] = sum(watts) if len(watts) == len(up) else None
+        return message_of(sums, message) if sums else None
 
     def _claim(self, name: str, owned: Probe | None, message: Message, now: float) -> Probe | None:
         """Return the probe if the message's wattmeter may report it, None if another one does."""

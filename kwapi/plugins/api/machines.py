@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from oslo_config import cfg
 
 from kwapi.config import MACHINE, Reader
-from kwapi.measurement import EXPORT, RESERVED, name_problem, probe_problem
+from kwapi.measurement import EXPORT, RESERVED, Message, name_problem, probe_problem
 from kwapi.plugins.api.states import ProbeState, Reading
 
 SECTION = "machine "  # and the name
@@ -77,6 +77,23 @@ def state_of_machine(name: str, probes: Sequence[ProbeState]) -> ProbeState:
         coverage=measured / (measured + unknown) if measured + unknown > 0 else None,
         interval=max(probe.interval for probe in probes),
         state="up" if all(probe.state == "up" for probe in probes) else "stale",
+    )
+
+
+def message_of(watts: Mapping[str, float | None], cause: Message) -> Message:
+    """Return what machines draw, by name, as a message: of the same moment as the one that changed it."""
+    return Message(
+        version=cause.version,
+        type=cause.type,
+        wattmeter=WATTMETER,
+        boot=cause.boot,
+        seq=cause.seq,
+        timestamp=cause.timestamp,
+        monotonic=cause.monotonic,
+        interval=cause.interval,
+        probes=list(watts),
+        level=[LEVEL] * len(watts),
+        w=list(watts.values()),
     )
 
 

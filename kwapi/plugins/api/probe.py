@@ -28,6 +28,17 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     measured: float
     unknown: float
 
+    def state(self, now: float) -> str:
+        return "up" if now - self.heard_at <= stale_after(self.interval) else "stale"
+
+    def current_since(self, state: str) -> float:
+        """Return the time before which no value is current: one that later messages do not repeat soon is not."""
+        return self.timestamp - stale_after(self.interval) if state == "up" else float("inf")
+
+    def current_watts(self, state: str) -> float | None:
+        has_watts = self.watts_timestamp is not None and self.watts_timestamp >= self.current_since(state)
+        return self.watts if has_watts else None
+
 
 @dataclass(slots=True)
 class Probe:
@@ -81,17 +92,16 @@ class Probe:
         told = self.told
         if told is None:
             return None
-        state = "up" if now - told.heard_at <= stale_after(told.interval) else "stale"
+        state = told.state(now)
         if self._shown is None or self._shown_told is not told or self._shown.state != state:
             self._shown, self._shown_told = state_of(self.name, self.since, told, state), told
         return self._shown
 
 
 def state_of(name: str, since: float, told: Told, state: str) -> ProbeState:
-    """Return a probe as it is shown; a value that later messages do not repeat is soon no longer current."""
-    current_since = told.timestamp - stale_after(told.interval) if state == "up" else float("inf")
-    has_watts = told.watts_timestamp is not None and told.watts_timestamp >= current_since
-    rest = told.rest if told.rest is not None and told.rest.timestamp >= current_since else None
+    """Return a probe as it is shown."""
+    watts = told.current_watts(state)
+    rest = told.rest if told.rest is not None and told.rest.timestamp >= told.current_since(state) else None
     seconds = told.measured + told.unknown
 
     def value(column: Column | None) -> float | None:
@@ -101,8 +111,8 @@ def state_of(name: str, since: float, told: Told, state: str) -> ProbeState:
         id=name,
         wattmeter=told.wattmeter,
         level=told.level,
-        timestamp=told.watts_timestamp if has_watts else told.timestamp,
-        w=told.watts if has_watts else None,
+        timestamp=told.timestamp if watts is None else told.watts_timestamp,
+        w=watts,
         v=value(rest.v) if rest else None,
         a=value(rest.a) if rest else None,
         va=value(rest.va) if rest else None,

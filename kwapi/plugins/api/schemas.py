@@ -8,7 +8,13 @@ from msgspec import Meta
 Timestamp = Annotated[float, Meta(description="Unix seconds UTC.")]
 ProbeId = Annotated[str, Meta(description="Id of the probe, unique in the whole installation.")]
 Wattmeter = Annotated[str, Meta(description="Name of the wattmeter that measures the probe.")]
-Level = Annotated[str, Meta(description="Where the probe sits in its device: inlet, phase, bank, outlet or device.")]
+Level = Annotated[
+    str,
+    Meta(
+        description="Where the probe sits in its device: inlet, phase, bank, outlet or device; "
+        "machine for the sum of several probes, which belongs into no total."
+    ),
+]
 Watts = Annotated[float | None, Meta(description="Power in W, null if it is not known now.")]
 Volts = Annotated[float | None, Meta(description="Voltage in V, null if it is not known now.")]
 Amps = Annotated[float | None, Meta(description="Current in A, null if it is not known now.")]

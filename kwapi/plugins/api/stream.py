@@ -3,8 +3,8 @@
 The thread of the bus leaves each message in a ring, which costs it two assignments; streams look into it ten times a
 second. An event is what a message says of the probes asked for. Its id is the start of this daemon and the number of
 the message: a reader that names the last one it got (Last-Event-ID) is given what it has missed, as far as the ring
-goes back. A reader that is too slow to take everything gets the newest of each wattmeter. What is left out is told by
-an event ``gap``.
+goes back. A reader that is too slow to take everything gets the newest of each wattmeter's probes. What is left out is
+told by an event ``gap``. The machines that the probes of a message feed follow it, as a message of their own.
 
 Source: HTML Living Standard, 9.2 Server-sent events.
 """
@@ -148,7 +148,7 @@ class Stream:
         missed = entries[0][0] - self._number
         self._number = entries[-1][0] + 1
         if is_slow:
-            newest = sorted({message.wattmeter: number for number, message in entries}.values())
+            newest = sorted({(message.wattmeter, *message.probes): number for number, message in entries}.values())
             missed += len(entries) - len(newest)
             kept = set(newest)
             entries = [entry for entry in entries if entry[0] in kept]
