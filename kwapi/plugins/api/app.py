@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
@@ -46,32 +47,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.start_logging(conf.log_level)
         service.block_signals()
         keep_pauses_short()
-        subscriber = subscriber_of(conf)
-        directory = Path(conf.state_dir) / DIRECTORY
+        tasks = tasks_of(conf)
+    except ConfigError as error:
+        return service.refuse(error)
+    LOG.info("answering on http%s://%s:%d/", "s" if conf.tls_certificate_file else "", conf.host, conf.port)
+    return service.run(tasks)
+
+
+def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
+    """Return all that kwapi-api does, in the order in which it stops; ConfigError if something cannot be had."""
+    subscriber = subscriber_of(conf)
+    directory = Path(conf.state_dir) / DIRECTORY
+    with ExitStack() as undo:
         registers = Registers(directory)
+        undo.callback(registers.close)  # or the next start after one of the machine would tell of a loss of power
         collector = Collector(
             registers,
             machines=machines_of(conf),
             cleaning_interval=conf.cleaning_interval,
             max_gap=conf.max_gap,
         )
+        orders = Orders(directory, collector)
+        undo.callback(orders.close)
         streams = Streams(Ring.of(collector), conf.streams, conf.stream_seconds)
         keystone = (lambda: True) if conf.acl_enabled else None  # a configuration without one was refused
         application = guard(create_app(collector, subscriber.gate.counts, streams=streams, keystone=keystone), conf)
         serving = serving_tasks(conf, allow_origins(application, conf.cors_origins), directory)
-    except ConfigError as error:
-        return service.refuse(error)
-    LOG.info("answering on http%s://%s:%d/", "s" if conf.tls_certificate_file else "", conf.host, conf.port)
+        undo.pop_all()
 
     def hear(stopping: Event) -> None:
         subscriber.run(stopping, add=collector.add)
         streams.stop()  # nothing more comes, and they hold the threads of those that answer
 
-    return service.run(
-        [
-            service.Task("bus", hear),
-            service.Task("orders", Orders(directory, collector).run),
-            service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
-            *serving,
-        ]
-    )
+    return [
+        service.Task("bus", hear),
+        service.Task("orders", orders.run),
+        service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
+        *serving,
+    ]

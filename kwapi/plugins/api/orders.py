@@ -49,15 +49,19 @@ class Orders:
 
     def run(self, stop: threading.Event) -> None:
         """Answer orders, one after the other, until stop is set."""
-        with self._socket:
-            while not stop.is_set():
-                try:
-                    connection, _ = self._socket.accept()
-                except TimeoutError:
-                    continue
-                with connection, suppress(OSError):  # who has left gets no answer
-                    connection.settimeout(TIMEOUT)
-                    connection.send(json.dumps(_answer(self._collector, connection.recv(MAX_ORDER))).encode())
+        while not stop.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            with connection, suppress(OSError):  # who has left gets no answer
+                connection.settimeout(TIMEOUT)
+                connection.send(json.dumps(_answer(self._collector, connection.recv(MAX_ORDER))).encode())
+        self.close()
+
+    def close(self) -> None:
+        """Take no more orders."""
+        self._socket.close()
         self._path.unlink(missing_ok=True)
 
 
