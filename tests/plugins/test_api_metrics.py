@@ -8,7 +8,7 @@ from tests.clock import Clock
 from tests.messages import message
 
 NOW = 1_800_000_000.0
-COUNTS = {"accepted": 7, "lost": 2, "rejected": {"too old": 3, "bad signature": 1}}
+COUNTS = {"accepted": 7, "lost": 2, "rejected": {"too old": 3, "bad signature": 1}, "skew": {}}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 READERS = {OPENMETRICS: read_openmetrics, "text/plain": read_text}
 
@@ -83,6 +83,16 @@ def test_what_the_bus_counts_is_told(client):
     assert found[("kwapi_bus_messages_total",)] == 7
     assert found[("kwapi_bus_lost_total",)] == 2
     assert found[("kwapi_bus_rejected_total", ("reason", "too old"))] == 3
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_clocks_that_are_off_and_names_that_two_have_are_told(accept):
+    collector = Collector()
+    for wattmeter in ("one", "two", "two"):
+        collector.add(message(wattmeter))
+    found = samples(create_app(collector, lambda: {"skew": {"one": -1.5, "two": 0.25}}).test_client(), accept)
+    assert found[("kwapi_bus_skew_seconds", ("wattmeter", "one"))] == -1.5
+    assert found[("kwapi_conflicts_total", ("name", "taurus-1"))] == 2
 
 
 def test_the_page_is_compressed_and_has_a_tag(client):

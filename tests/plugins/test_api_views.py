@@ -89,10 +89,14 @@ def test_nobody_is_sent_to_another_address(client):
     assert "Location" not in answer.headers
 
 
-def test_health_shows_what_the_bus_counts():
+def test_health_shows_what_the_bus_counts_and_no_name():
     collector = Collector()
-    client = create_app(collector, lambda: {"accepted": 7, "rejected": {"too old": 1}}).test_client()
-    assert client.get("/healthz").json == {"status": "ok", "accepted": 7, "rejected": {"too old": 1}, "conflicts": {}}
+    for wattmeter in ("one", "two", "two"):
+        collector.add(message(wattmeter))
+    counts = {"accepted": 7, "rejected": {"too old": 1}, "skew": {"one": 0.5, "two": -3.0}}
+    expected = {"status": "ok", "accepted": 7, "rejected": {"too old": 1}, "skew": -3.0, "conflicts": 2}
+    assert create_app(collector, lambda: counts).test_client().get("/healthz").json == expected
+    assert create_app(Collector()).test_client().get("/healthz").json == {"status": "ok", "skew": 0.0, "conflicts": 0}
 
 
 def test_another_method_is_refused_in_json(client):

@@ -20,9 +20,10 @@ Counts = Callable[[], Mapping[str, Any]]
 class _Moment(Source):
     """The metrics of one snapshot."""
 
-    def __init__(self, probes: Iterable[ProbeState], counts: Mapping[str, Any]) -> None:
+    def __init__(self, probes: Iterable[ProbeState], counts: Mapping[str, Any], conflicts: Mapping[str, int]) -> None:
         self._probes = probes
         self._counts = counts
+        self._conflicts = conflicts
 
     def collect(self) -> Iterator[Metric]:
         power = GaugeMetricFamily("kwapi_power_watts", "Power that a probe measures now.", labels=LABELS, unit="watts")
@@ -49,6 +50,21 @@ class _Moment(Source):
         for reason, count in self._counts.get("rejected", {}).items():
             rejected.add_metric([reason], count)
         yield rejected
+        skew = GaugeMetricFamily(
+            "kwapi_bus_skew_seconds",
+            "How far a wattmeter's clock is behind ours.",
+            labels=["wattmeter"],
+            unit="seconds",
+        )
+        for wattmeter, seconds in self._counts.get("skew", {}).items():
+            skew.add_metric([wattmeter], seconds)
+        yield skew
+        conflicts = CounterMetricFamily(
+            "kwapi_conflicts", "What was dropped, since another wattmeter or publisher has the name.", labels=["name"]
+        )
+        for name, count in self._conflicts.items():
+            conflicts.add_metric([name], count)
+        yield conflicts
 
 
 class Metrics:
@@ -65,6 +81,7 @@ class Metrics:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
 
         def page() -> Page:
-            return Page(encode(_Moment(snapshot.probes, self._counts())), content_type)
+            moment = _Moment(snapshot.probes, self._counts(), self._collector.conflicts.counts.copy())
+            return Page(encode(moment), content_type)
 
         return answer(self._pages.get(snapshot.generation, content_type, page))
