@@ -36,10 +36,12 @@ def test_every_route_of_version_2_is_in_the_document():
     assert {route for route in routes if not route.startswith("/v1/")} - {"/", "/v2/", "/docs"} == described
 
 
-def test_a_token_is_asked_for_where_keystone_is():
-    paths = document(has_keystone=True)["paths"]
+@pytest.mark.parametrize(("metrics_public", "others"), [(False, {"/metrics"}), (True, set())])
+def test_a_token_is_asked_for_where_keystone_is(metrics_public, others):
+    described = application(keystone=lambda: True, metrics_public=metrics_public).test_client().get("/v2/openapi.json")
+    paths = described.json["paths"]
     guarded = {path for path, item in paths.items() if item["get"].get("security") == [{"token": []}]}
-    assert guarded == {path for path in paths if path.startswith("/v2/")}
+    assert guarded == {path for path in paths if path.startswith("/v2/")} | others
     assert {"401", "403", "503"} <= set(paths["/v2/probes"]["get"]["responses"])
 
 

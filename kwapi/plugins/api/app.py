@@ -71,8 +71,14 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
         undo.callback(orders.close)
         streams = Streams(Ring.of(collector), conf.streams, conf.stream_seconds)
         keystone = (lambda: True) if conf.acl_enabled else None  # a configuration without one was refused
-        application = guard(create_app(collector, subscriber.gate.counts, streams=streams, keystone=keystone), conf)
-        serving = serving_tasks(conf, allow_origins(application, conf.cors_origins), directory)
+        application = create_app(
+            collector,
+            subscriber.gate.counts,
+            streams=streams,
+            keystone=keystone,
+            metrics_public=conf.metrics_public,
+        )
+        serving = serving_tasks(conf, allow_origins(guard(application, conf), conf.cors_origins), directory)
         undo.pop_all()
 
     def hear(stopping: Event) -> None:

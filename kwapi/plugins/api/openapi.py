@@ -60,12 +60,12 @@ PROBLEMS = {
 }
 
 
-def document(*, has_keystone: bool) -> Json:
-    """Return the document; where Keystone is asked every path of version 2 needs a token."""
+def document(*, has_keystone: bool, metrics_public: bool = False) -> Json:
+    """Return the document; where Keystone is asked every path of version 2 needs a token, and so may the metrics."""
     _, components = msgspec.json.schema_components(TYPES, ref_template=f"{SCHEMAS}{{name}}")
-    guarded = _guarded()
-    if has_keystone:
-        for operation in guarded.values():
+    operations = _version_2() | _beside()
+    for path, operation in operations.items() if has_keystone else ():
+        if path.startswith("/v2/") or (path == "/metrics" and not metrics_public):
             operation["security"] = [{"token": []}]
             operation["responses"] |= _problems("401", "403", "503")
     return {
@@ -76,7 +76,7 @@ def document(*, has_keystone: bool) -> Json:
             "summary": "The electric power and energy of every machine",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {path: {"get": operation} for path, operation in (guarded | _beside()).items()},
+        "paths": {path: {"get": operation} for path, operation in operations.items()},
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}},
@@ -84,7 +84,7 @@ def document(*, has_keystone: bool) -> Json:
     }
 
 
-def _guarded() -> dict[str, Json]:
+def _version_2() -> dict[str, Json]:
     """Return the operations of version 2 by path."""
     filters = [_parameter("query", *about) for about in FILTERS]
     pages = [_parameter("query", *about) for about in PAGES]

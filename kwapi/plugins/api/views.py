@@ -30,17 +30,18 @@ def create_app(
     *,
     streams: Streams | None = None,
     keystone: Callable[[], bool] | None = None,
+    metrics_public: bool = False,
 ) -> Flask:
     """Return the WSGI application that shows what a collector knows.
 
     ``counts`` gives what the bus counts, ``streams`` what comes from it; ``keystone`` says, where Keystone is asked,
-    whether it is configured.
+    whether it is configured; ``metrics_public`` whether metrics need no token there.
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False  # a pollster that forgets the slash needs no second request
     app.url_map.merge_slashes = False  # and one that has too many is not sent to where the Host header says
     streams = streams or Streams(Ring.of(collector))
-    described = document(has_keystone=keystone is not None)
+    described = document(has_keystone=keystone is not None, metrics_public=metrics_public)
     openapi = Page(_encode(described))
     routes: tuple[tuple[str, Callable[..., Response]], ...] = (
         ("/", lambda: json_answer({"versions": [v1.VERSION, VERSION_2]})),
