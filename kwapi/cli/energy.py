@@ -1,24 +1,14 @@
 """What the commands about energy registers share: where these are."""
 
-import argparse
 from pathlib import Path
 
 from oslo_config import cfg
 
-from kwapi.config import PATHS, Reader
+from kwapi.config import Reader
 from kwapi.plugins.api.machines import read_machines
 from kwapi.plugins.api.registers import DIRECTORY
 
-
-def add_config_file(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that says where the configuration of kwapi-api is."""
-    parser.add_argument(
-        "--config-file",
-        type=Path,
-        metavar="FILE",
-        default=PATHS / "api.conf",
-        help="the configuration of kwapi-api, which says where its energy registers are (%(default)s)",
-    )
+ABOUT = "says where the energy registers are"
 
 
 def read_api(path: Path) -> cfg.ConfigOpts:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from oslo_config import cfg
 
 from kwapi import service
-from kwapi.cli.energy import add_config_file, directory_of, read_api
+from kwapi.cli.energy import ABOUT, directory_of, read_api
+from kwapi.cli.files import add_file_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.machines import Machine, machines_of, state_of_machine
 from kwapi.plugins.api.registers import read_registers
@@ -24,7 +25,7 @@ HEADING = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_config_file(parser)
+    add_file_arguments(parser, "api", ABOUT)
 
 
 def states(conf: cfg.ConfigOpts) -> list[ProbeState]:

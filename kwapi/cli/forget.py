@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from kwapi import service
-from kwapi.cli.energy import add_config_file, directory_of, read_api
+from kwapi.cli.energy import ABOUT, directory_of, read_api
+from kwapi.cli.files import add_file_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.orders import give
 
@@ -14,7 +15,7 @@ HELP = "forget a probe and its energy"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("probe", help="its name")
-    add_config_file(parser)
+    add_file_arguments(parser, "api", ABOUT)
 
 
 def run(arguments: argparse.Namespace) -> int:

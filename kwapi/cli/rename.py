@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from kwapi import service
-from kwapi.cli.energy import add_config_file, directory_of, read_api
+from kwapi.cli.energy import ABOUT, directory_of, read_api
+from kwapi.cli.files import add_file_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.orders import give
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("old", help="the name until now")
     parser.add_argument("new", help="the name from now on; if it has energy already, the two are added")
-    add_config_file(parser)
+    add_file_arguments(parser, "api", ABOUT)
 
 
 def run(arguments: argparse.Namespace) -> int:
