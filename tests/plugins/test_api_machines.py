@@ -38,6 +38,7 @@ def test_a_section_names_the_probes_that_feed_a_machine(tmp_path):
         ("[machine m]\nprobes = a@export\n", "api.conf:2: [machine m] probes: 'a@export' is what flows back"),
         ("[machine m]\nprobes = a/b\n", "api.conf:2: [machine m] probes: 'a/b' contains '/'"),
         ("[machine m]\nprobes = a\n[machine M]\nprobes = b\n", "api.conf:3: [machine M]: the section stands at "),
+        ("[machine m]\nprobes = a\n[machine  m]\nprobes = b\n", "api.conf:3: [machine  m]: 'm' has another section"),
         ("[machine taken]\nprobes = a\n", "api.conf:1: [machine taken]: 'taken' is a probe of the wattmeter lyon.pdu1"),
         ("[machines m]\nprobes = a\n", "api.conf:1: [machines m]: unknown section"),
     ],

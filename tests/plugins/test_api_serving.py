@@ -231,11 +231,20 @@ def test_the_address_to_listen_on_is_configurable(tmp_path, host):
         ({"tls_certificate_file": "/nowhere.pem"}, "both, or neither"),
         ({"tls_key_file": "/nowhere.pem"}, "both, or neither"),
         ({"port": 70_000}, "port"),
+        ({"cors_origins": "*"}, "'\\*' is no origin"),
+        ({"cors_origins": "https://example.org, https://example.org/"}, "'https://example.org/' is no origin"),
+        ({"cors_origins": "example.org"}, "'example.org' is no origin"),
+        ({"cors_origins": "https://Example.org"}, "is no origin"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
         configuration(tmp_path, **options)
+
+
+def test_origins_that_browsers_send_are_taken(tmp_path):
+    origins = ["https://example.org", "http://localhost:8080", "http://[::1]:3000", "moz-extension://0af-1"]
+    assert configuration(tmp_path, cors_origins=", ".join(origins)).cors_origins == origins
 
 
 def make_pair(directory):

@@ -34,6 +34,8 @@ def read_machines(reader: Reader, owners: Mapping[str, str] | None = None) -> li
         probes = reader.values(section, MACHINE)["probes"] or []
         if problem := name_problem(name):
             reader.mistake(section, "", f"the machine's name {problem}")
+        if names.count(name) > 1:  # as [machine web-1] and [machine  web-1]
+            reader.mistake(section, "", f"{name!r} has another section")
         if owners and name in owners:
             reader.mistake(section, "", f"{name!r} is a probe of the wattmeter {owners[name]}")
         for problem in _probe_problems(name, probes, names):

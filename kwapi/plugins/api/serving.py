@@ -1,6 +1,7 @@
 """How the API answers: HTTP by waitress, or HTTPS with a front before it; threads and limits."""
 
 import gc
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ LIMITS = {  # of waitress
 THREAD_TURN = 0.001  # seconds
 YOUNG, RUNS, FULL_RUNS = 10_000, 50, 1_000  # objects until a collection, collections until one of more, and of all
 SOCKET = "http"  # the Unix socket behind the front
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")  # as browsers send it: no path, not even a /, no capitals
 
 
 class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -63,6 +65,9 @@ def serving_problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
         yield "streams", f"{conf.streams} streams would hold all {conf.threads} threads; have fewer of them"
     if bool(conf.tls_certificate_file) != bool(conf.tls_key_file):
         yield "tls_key_file", "a certificate and its key are needed both, or neither"
+    for origin in conf.cors_origins:
+        if not ORIGIN.fullmatch(origin):
+            yield "cors_origins", f"{origin!r} is no origin, such as https://example.org or http://localhost:8080"
 
 
 def serving_tasks(conf: cfg.ConfigOpts, application: Any, directory: Path) -> list[service.Task]:
