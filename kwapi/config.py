@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -282,6 +283,9 @@ class Reader:
             self.mistake(section, option.dest, f"is missing: {option.help}")
         elif value is None and option.default is not None:  # what oslo.config makes of an empty number
             self.mistake(section, option.dest, "is empty")
+            return option.default
+        elif isinstance(value, float) and isnan(value):  # which no bound keeps out
+            self.mistake(section, option.dest, "is no number")
             return option.default
         return value
 
