@@ -224,11 +224,29 @@ def test_a_file_of_something_else_is_kept_aside(tmp_path, caplog, content):
     assert caplog.text.count("holds no energy registers") == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 5000])
-def test_a_file_that_was_never_written_is_used(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"\x00" * 5000, b"kwapi energy 1\n" + b"\x00" * 5000])
+def test_a_file_in_which_nothing_stands_is_used_and_told(tmp_path, caplog, content):
     (tmp_path / "registers").write_bytes(content)
     killed(collector_of(tmp_path))
     assert not list(tmp_path.glob("*aside*"))
+    assert caplog.text.count("its beginning is missing or damaged") == 1
+    caplog.clear()
+    killed(collector_of(tmp_path))
+    assert caplog.text == ""
+
+
+def test_a_start_on_nothing_tells_of_no_damage(tmp_path, caplog):
+    killed(collector_of(tmp_path))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, HEAD)])
+def test_a_file_that_is_removed_or_cut_under_us_is_told_once(tmp_path, caplog, harm):
+    collector = collector_of(tmp_path)
+    harm(tmp_path / "registers")
+    collector._registers.sync()
+    collector._registers.sync()
+    assert caplog.text.count("somebody has removed or cut it") == 1
 
 
 def test_where_the_beginning_is_damaged_the_records_are_used(tmp_path, caplog):

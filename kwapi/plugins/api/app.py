@@ -1,5 +1,6 @@
 """kwapi-api: the energy of every probe over REST."""
 
+import faulthandler
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.check_only:
             return 0
         service.start_logging(conf.log_level)
+        faulthandler.enable()  # a file that is cut while it is mapped ends a process by a SIGBUS, without a word
         service.block_signals()
         keep_pauses_short()
         tasks = tasks_of(conf)

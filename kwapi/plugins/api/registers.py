@@ -55,6 +55,7 @@ class Registers:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = lock(directory)
             _keep_aside_unless_ours(self.path)
+            self._is_new = not self.path.exists()
             self._slots = Slots(self.path, FORMAT % VERSION)
             self.events = EventLog(directory / "events.jsonl")
         except OSError as error:
@@ -72,6 +73,8 @@ class Registers:
         LOG.info("%s: %d probes go on where they were", self.path, len(probes))
         if damaged:
             LOG.error("%s: %d records are damaged, what they counted is lost", self.path, damaged)
+        if not before and not self._is_new:
+            LOG.error("%s: its beginning is missing or damaged; what it counted beyond these probes is lost", self.path)
         if (missing := before.get("slots", 0) - self._slots.found) > 0:
             LOG.error("%s: the last %d of %d slots are missing", self.path, missing, before["slots"])
         if before and not before["closed"] and before["boot"] != self._boot_id:

@@ -10,6 +10,7 @@ that it outlives this process; sync() puts it on the disk.
     copy:     CRC-32 of the rest (4 bytes), generation (8), length of the record (2), record, zeros
 """
 
+import errno
 import mmap
 import os
 from array import array
@@ -82,7 +83,13 @@ class Slots:
         self._count *= 2
 
     def sync(self) -> None:
-        """Have the disk hold all that was written; OSError if it cannot."""
+        """Have the disk hold all that was written; OSError if it cannot.
+
+        What is written beyond the end of a file that was cut is lost, or ends this process by a SIGBUS.
+        """
+        status = os.fstat(self._file)
+        if not status.st_nlink or status.st_size < len(self._map):
+            raise OSError(errno.ESTALE, "somebody has removed or cut it")
         os.fsync(self._file)  # which covers the mapping, and unlike mmap.flush() lets other threads run
 
     def close(self) -> None:
