@@ -23,9 +23,9 @@ def reread(path, *probes):
 
 def test_events_outlive_a_process_that_never_closed_the_file(path):
     log = EventLog(path)
-    log.note({"a": RESET, "Ünï rack.1": LOSS})
+    log.note({"a": RESET, "Ünï rack.1": LOSS, "two\u2028lines": LOSS})
     log.note({"a": LOSS})
-    assert reread(path, "a", "Ünï rack.1", "b") == [[RESET, LOSS], [LOSS], []]
+    assert reread(path, "a", "Ünï rack.1", "two\u2028lines", "b") == [[RESET, LOSS], [LOSS], [LOSS], []]
     log.close()
 
 

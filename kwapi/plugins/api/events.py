@@ -129,7 +129,7 @@ class EventLog:
         except FileNotFoundError:
             return
         wrong = 0
-        for line in text.splitlines():
+        for line in filter(None, text.split("\n")):  # splitlines() would also split at what names may have, a U+2028
             self._lines += 1
             try:
                 self._take(json.loads(line))
