@@ -78,7 +78,8 @@ def test_the_api_is_read_through_nginx(tmp_path):
             eventually(lambda: read("/healthz")[0] == 200)
             assert list(json.loads(read("/v1/probes/")[1])["probes"]) == ["web-1"]
             assert json.loads(read("/v2/probes?limit=1")[1])["next"] is None
-            assert read("/metrics")[0] == 404
+            for path in ("/metrics", "/metrics/", "//metrics", "/%6detrics", "/v1/../metrics/", "/metrics?a=b"):
+                assert (read(path)[0], b"kwapi_" in read(path)[1]) == (404, False)
             connection, stream = ask("/v2/stream")
             lines = [line for line in (stream.readline() for _ in range(10)) if line.startswith(b"data: ")]
             assert json.loads(lines[0][6:])["measurements"][0]["id"] == "web-1"
