@@ -10,6 +10,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_policy.policy import Enforcer, RuleDefault
 
+LOG = logging.getLogger(__name__)
 PREFIX = "energy:"
 READ = f"{PREFIX}read"
 RULES = (
@@ -33,7 +34,11 @@ class Policy:
     def allows(self, rule: str, credentials: Mapping[str, Any]) -> bool:
         """Return whether a rule admits these credentials of a token: roles, user_id, project_id ..."""
         with self._lock:
-            return bool(self._enforcer.authorize(rule, {}, dict(credentials)))
+            try:
+                return bool(self._enforcer.authorize(rule, {}, dict(credentials)))
+            except (ValueError, TypeError, AttributeError) as error:  # by a file that changed; it is read only once
+                LOG.error("the policy cannot be read again, its rules of before hold: %s", " ".join(str(error).split()))
+                return bool(self._enforcer.authorize(rule, {}, dict(credentials)))
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the rules of the files; what oslo.policy would only log, with tracebacks."""
