@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from kwapi import service
-from kwapi.cli.energy import ABOUT, directory_of, read_api
+from kwapi.cli.energy import ABOUT, directory_of, read_api, warn_of_machines
 from kwapi.cli.files import add_file_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.orders import give
@@ -21,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Have the probe forgotten; return the exit status."""
     try:
-        give(directory_of(read_api(arguments.config_file)), {"do": "forget", "probe": arguments.probe})
+        conf = read_api(arguments.config_file)
+        give(directory_of(conf), {"do": "forget", "probe": arguments.probe})
     except ConfigError as error:
         return service.refuse(error)
     except ValueError as error:
         print(f"kwapi: {error}", file=sys.stderr)
         return service.EXIT_FAILED
+    warn_of_machines(conf, arguments.probe)
     return 0

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from kwapi import service
-from kwapi.cli.energy import ABOUT, directory_of, read_api
+from kwapi.cli.energy import ABOUT, directory_of, read_api, warn_of_machines
 from kwapi.cli.files import add_file_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.orders import give
@@ -22,13 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Have the probe renamed; return the exit status."""
     try:
-        give(
-            directory_of(read_api(arguments.config_file)),
-            {"do": "rename", "old": arguments.old, "new": arguments.new},
-        )
+        conf = read_api(arguments.config_file)
+        give(directory_of(conf), {"do": "rename", "old": arguments.old, "new": arguments.new})
     except ConfigError as error:
         return service.refuse(error)
     except ValueError as error:
         print(f"kwapi: {error}", file=sys.stderr)
         return service.EXIT_FAILED
+    warn_of_machines(conf, arguments.old)
     return 0

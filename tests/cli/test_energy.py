@@ -57,7 +57,11 @@ def test_the_directory_of_the_configuration_will_do(kwapi, tmp_path, capsys):
 
 def test_a_probe_is_renamed_and_forgotten(kwapi, capsys):
     assert kwapi("rename", "a", "c") == 0
+    assert capsys.readouterr().err.count("still names 'a'; change that and restart kwapi-api") == 2
     assert kwapi("forget", "b") == 0
+    assert "[machine web-1] of" in capsys.readouterr().err
+    assert kwapi("forget", "x") == kwapi("rename", "x", "y") == 1
+    assert "machine" not in capsys.readouterr().err
     rows = exported(kwapi, capsys)
     assert {name: row["kwh"] for name, row in rows.items()} == {"c": "0.010000"}
 
