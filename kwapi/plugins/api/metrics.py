@@ -8,11 +8,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector as Source
 
+from kwapi.energy import JOULES_PER_KWH
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.pages import Page, Pages, answer
 from kwapi.plugins.api.states import ProbeState
 
-JOULES = 3.6e6  # in a kWh
 LABELS = ("wattmeter", "probe")
 Counts = Callable[[], Mapping[str, Any]]
 
@@ -34,7 +34,7 @@ class _Moment(Source):
             is_up = probe.state == "up"
             up.add_metric(labels, float(is_up))
             if is_up:
-                energy.add_metric(labels, probe.kwh * JOULES, created=probe.kwh_since)
+                energy.add_metric(labels, probe.kwh * JOULES_PER_KWH, created=probe.kwh_since)
             if probe.w is not None:
                 power.add_metric(labels, probe.w)
         yield from (power, energy, up)
