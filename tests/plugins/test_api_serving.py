@@ -257,7 +257,9 @@ def make_pair(directory):
 @pytest.fixture
 def secured(tmp_path):
     certificate, key = make_pair(tmp_path / "first")
-    with serving(tmp_path, tls_certificate_file=certificate, tls_key_file=key) as served:
+    directory = tmp_path / ("of a long name, " * 8)
+    directory.mkdir()
+    with serving(directory, tls_certificate_file=certificate, tls_key_file=key) as served:
         served.context = ssl.create_default_context(cafile=certificate)
         yield served
 

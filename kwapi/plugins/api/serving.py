@@ -1,6 +1,7 @@
 """How the API answers: HTTP by waitress, or HTTPS with a front before it; threads and limits."""
 
 import gc
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -75,7 +76,8 @@ def serving_tasks(conf: cfg.ConfigOpts, application: Any, directory: Path) -> li
     if not conf.tls_certificate_file:
         server = service.HttpServer(application, conf.host, conf.port, conf.threads, _Channel, **LIMITS)
         return [service.Task("http", server.run)]
-    behind = directory / SOCKET
+    # By its descriptor, which stays open: the path of a socket may have 107 bytes.
+    behind = Path(f"/proc/self/fd/{os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}") / SOCKET
     front = Front(conf.host, conf.port, conf.tls_certificate_file, conf.tls_key_file, behind)
     server = service.HttpServer(
         application, conf.host, conf.port, conf.threads, _Channel, unix_socket=str(behind), url_scheme="https", **LIMITS
