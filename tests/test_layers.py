@@ -10,7 +10,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.health",),
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
-    ("kwapi.spool.segment",),
+    ("kwapi.spool.segment", "kwapi.streams"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
     ("kwapi.bus",),

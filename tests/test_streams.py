@@ -1,0 +1,252 @@
+"""What a subscriber takes of each wattmeter, in which order, and what it asks for again."""
+
+import random
+from itertools import chain
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kwapi.streams import AGAIN, LAG, MAX_BOOTS, Account, Answer, Ask, Lost, Position, Streams, Verdict
+from tests.clock import Clock
+
+TOPIC, A, B = b"lyon.pdu1.", 10, 20
+TAKE, SEEN, LATER = Verdict.TAKE, Verdict.SEEN, Verdict.LATER
+
+
+@pytest.fixture
+def clock():
+    return Clock(100.0)
+
+
+@pytest.fixture
+def streams(clock):
+    return Streams(spools=1, clock=clock)
+
+
+def met(streams, *seqs, boot=A):
+    return [streams.meet(TOPIC, boot, seq) for seq in seqs]
+
+
+def answer(streams, ask, spool):
+    """Answer from a spool, seqs by boot, in pages of two; return the seqs that were taken."""
+    has = spool.get(ask.boot, ())
+    wanted = [seq for seq in sorted(has) if seq >= ask.first and (ask.last is None or seq <= ask.last)][:2]
+    taken = [seq for seq in wanted if streams.repair(ask, seq)]
+    rest = [seq for seq in sorted(has) if seq >= (taken[-1] + 1 if taken else ask.first)]
+    streams.answer(ask, Answer(rest[0] if rest else None, max(has, default=None), tuple(spool)))
+    return taken
+
+
+def repaired(streams, spools):
+    """Ask the spools, each seqs by boot, until nothing is to be asked; return (boot, seq) of what was taken."""
+    taken = []
+    for _ in range(1000):
+        asks = list(streams.asks())
+        if not asks:
+            return taken
+        for ask in asks:
+            taken += [(ask.boot, seq) for seq in answer(streams, ask, spools[ask.spool])]
+    raise AssertionError("it asks for ever")
+
+
+def account(streams):
+    return streams.accounts()[TOPIC]
+
+
+def test_a_stream_begins_where_it_is_first_heard_and_goes_on(streams):
+    assert met(streams, 5, 6, 7) == [TAKE] * 3
+    assert account(streams) == Account(taken=3)
+    assert streams.positions() == {TOPIC: Position(A, 8)}
+
+
+def test_what_was_taken_is_not_taken_again(streams):
+    assert met(streams, 5, 6, 5, 4, 6) == [TAKE, TAKE, SEEN, SEEN, SEEN]
+    assert account(streams).seen == 3
+
+
+def test_without_a_spool_a_hole_is_lost_at_once(clock):
+    streams = Streams(clock=clock)
+    assert met(streams, 0, 3, 4) == [TAKE] * 3
+    assert met(streams, 2, 3, boot=B) == [TAKE] * 2
+    assert account(streams) == Account(taken=5, lost=4)
+    assert list(streams.losses) == [Lost(TOPIC, A, 1, 2), Lost(TOPIC, B, 0, 1)]
+    assert list(streams.asks()) == []
+
+
+def test_a_hole_is_asked_for_and_what_comes_meanwhile_too(streams):
+    assert met(streams, 0, 3, 4) == [TAKE, LATER, LATER]
+    (ask,) = streams.asks()
+    assert ask == Ask(TOPIC, A, 1, 3, 0)
+    assert list(streams.asks()) == []
+    assert met(streams, 5) == [LATER]
+    assert [streams.repair(ask, seq) for seq in (1, 2, 3)] == [True] * 3
+    streams.answer(ask, Answer(4, 5))
+    (ask,) = streams.asks()
+    assert ask == Ask(TOPIC, A, 4, 5, 0)
+    assert answer(streams, ask, {A: range(6)}) == [4, 5]
+    assert met(streams, 6, 7) == [TAKE, TAKE]
+    assert account(streams) == Account(taken=8, repaired=5)
+
+
+def test_a_saved_position_is_gone_on_from(clock):
+    streams = Streams({TOPIC: Position(A, 3)}, spools=1, clock=clock)
+    assert streams.knows(TOPIC, A)
+    assert met(streams, 2, 6) == [SEEN, LATER]
+    assert repaired(streams, [{A: range(7)}]) == [(A, 3), (A, 4), (A, 5), (A, 6)]
+
+
+def test_the_end_of_a_boot_is_asked_for_before_the_next_one(streams):
+    met(streams, 0, 1)
+    assert met(streams, 1, boot=B) == [LATER]
+    assert repaired(streams, [{A: range(4), B: range(2)}]) == [(A, 2), (A, 3), (B, 0), (B, 1)]
+    assert met(streams, 2, boot=B) == [TAKE]
+    assert account(streams) == Account(taken=7, repaired=4)
+
+
+def test_an_end_that_no_spool_knows_is_said_to_be_unknown(streams):
+    met(streams, 0)
+    met(streams, 0, boot=B)
+    assert repaired(streams, [{B: range(1)}]) == [(B, 0)]
+    assert (account(streams).unknown_ends, account(streams).lost) == (1, 0)
+    assert list(streams.losses) == [Lost(TOPIC, A, 1, None)]
+
+
+def test_what_no_spool_has_any_more_is_lost_at_once(streams):
+    met(streams, 0, 9)
+    assert repaired(streams, [{A: (4, 5, 8, 9)}]) == [(A, 4), (A, 5), (A, 8), (A, 9)]
+    assert list(streams.losses) == [Lost(TOPIC, A, 1, 3), Lost(TOPIC, A, 6, 7)]
+    assert account(streams) == Account(taken=5, repaired=4, lost=5)
+
+
+def test_what_one_spool_lacks_another_one_has(clock):
+    streams = Streams(spools=2, clock=clock)
+    met(streams, 0, 9)
+    assert repaired(streams, [{A: (1, 2, 6, 7, 8, 9)}, {A: (3, 4, 7)}]) == [
+        (A, seq) for seq in (1, 2, 3, 4, 6, 7, 8, 9)
+    ]
+    assert account(streams).lost == 1
+
+
+def test_what_is_not_in_the_spool_yet_is_asked_for_again(streams, clock):
+    met(streams, 0, 2)
+    assert repaired(streams, [{A: range(2)}]) == [(A, 1)]
+    clock.now += AGAIN
+    assert repaired(streams, [{A: range(3)}]) == [(A, 2)]
+    assert met(streams, 3) == [TAKE]
+
+
+def test_a_boot_that_was_not_heard_at_all_is_asked_for(streams):
+    met(streams, 0)
+    met(streams, 1, boot=B)
+    assert repaired(streams, [{5: range(9), A: range(2), 17: range(2), 18: range(1), B: range(2)}]) == [
+        (A, 1), (17, 0), (17, 1), (18, 0), (B, 0), (B, 1),
+    ]  # fmt: skip
+
+
+def test_what_came_live_and_is_in_no_spool_is_lost_after_a_while(streams, clock):
+    met(streams, 0, 3)
+    for _ in range(100):
+        repaired(streams, [{A: range(2)}])
+        clock.now += AGAIN
+    assert account(streams) == Account(taken=2, repaired=1, lost=2)
+    assert met(streams, 4) == [TAKE]
+
+
+def test_a_spool_that_never_helps_is_given_up(streams, clock):
+    met(streams, 0, 3)
+    (ask,) = streams.asks()
+    met(streams, 4)
+    clock.now += 61
+    assert list(streams.asks()) == []
+    assert met(streams, 5) == [TAKE]
+    assert account(streams) == Account(taken=2, lost=4)
+    assert not streams.repair(ask, 1)
+
+
+def test_after_a_lost_connection_it_asks_again(streams, clock):
+    met(streams, 0, 3)
+    (ask,) = streams.asks()
+    streams.unanswered(0)
+    assert list(streams.asks()) == []
+    clock.now += AGAIN
+    assert list(streams.asks()) == [ask]
+
+
+def test_an_answer_that_was_not_asked_for_is_refused(streams):
+    met(streams, 0, 3)
+    (ask,) = streams.asks()
+    assert not streams.repair(ask, 2)
+    assert not streams.repair(ask._replace(boot=B), 1)
+    assert not streams.repair(ask._replace(topic=b"other."), 1)
+    streams.answer(ask._replace(boot=B), Answer(None, None))
+    assert streams.repair(ask, 1)
+
+
+def test_two_publishers_of_one_name_do_not_stop_each_other(streams):
+    met(streams, 0)
+    met(streams, 0, boot=B)
+    repaired(streams, [{A: range(1), B: range(1)}])
+    assert [met(streams, seq, boot=boot) for seq in (1, 2) for boot in (A, B)] == [[TAKE]] * 4
+    assert list(streams.asks()) == []
+
+
+def test_the_boots_that_are_remembered_are_bounded(clock):
+    streams = Streams(clock=clock)
+    for boot in range(1000):
+        met(streams, 0, boot=boot)
+    known = [boot for boot in range(1000) if streams.knows(TOPIC, boot)]
+    assert known == list(range(1000 - MAX_BOOTS, 1000))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.randoms(use_true_random=False), st.floats(0, 0.9), st.floats(0, 0.9), st.integers(1, 3))
+def test_everything_is_taken_once_and_in_order_or_lost(chance: random.Random, drops, forgets, spools):
+    """A publisher restarts, the bus drops, spools forget and lag, and no message is without its account."""
+    clock = Clock(0.0)
+    streams = Streams(spools=spools, clock=clock)
+    kept = [{} for _ in range(spools)]
+    produced, taken, heard, ends = [], [], set(), {}
+    boot, seq = 1, 0
+    for _ in range(chance.randrange(1, 60)):
+        if chance.random() < 0.05:
+            boot, seq = boot + 1, 0
+        produced.append((boot, seq))
+        for spool in kept:
+            if chance.random() >= forgets:
+                spool.setdefault(boot, set()).add(seq)
+        if chance.random() >= drops:
+            heard.add((boot, seq))
+            if streams.meet(TOPIC, boot, seq) is TAKE:
+                taken.append((boot, seq))
+        seq += 1
+        if chance.random() < 0.3:
+            taken += repaired(streams, kept)
+        clock.now += chance.choice((0.0, AGAIN, 30.0))
+    produced.append((boot, seq))  # the last one is heard, and in every spool
+    for spool in kept:
+        spool.setdefault(boot, set()).add(seq)
+    if streams.meet(TOPIC, boot, seq) is TAKE:
+        taken.append((boot, seq))
+    for _ in range(20):
+        taken += repaired(streams, kept)
+        clock.now += LAG
+    assert taken == sorted(set(taken))
+    lost = {
+        (loss.boot, number)
+        for loss in streams.losses
+        if loss.last is not None
+        for number in range(loss.first, loss.last + 1)
+    }
+    unknown = {loss.boot: loss.first for loss in streams.losses if loss.last is None}
+    assert streams.behind() == 0
+    for boot, seq in chain(heard, *(spool.items() for spool in kept)):
+        ends[boot] = max(ends.get(boot, -1), seq if isinstance(seq, int) else max(seq))
+    for message in produced[produced.index(taken[0]) :]:
+        if message[1] > ends.get(message[0], -1):
+            continue  # nobody has heard of it, and no spool
+        is_unknown = message[0] in unknown and message[1] >= unknown[message[0]]
+        accounts = (message in taken) + (message in lost)
+        assert accounts == 1 or (accounts == 0 and is_unknown), message
+    assert account(streams).taken == len(taken)
+    assert account(streams).lost == len(lost)
