@@ -1,4 +1,4 @@
-"""The bus: Publisher and Subscriber, and the proxy that forwarders run. The only user of ZeroMQ.
+"""The bus: Publisher and Subscriber, and the proxy that forwarders run.
 
 A frame is one ZeroMQ part; its layout stands in signing.py. A subscription to ``lyon`` asks for the prefix ``lyon.``,
 so that it takes all of Lyon and never ``lyonel``. Every socket is made and closed in the thread that uses it, except
@@ -6,11 +6,9 @@ the publisher's PUB socket, which all workers use behind its one lock.
 """
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from threading import Event, Lock
 
 import msgspec
@@ -30,15 +28,16 @@ from kwapi.measurement import (
     to_columns,
     topic_of,
 )
+from kwapi.replay import Client
 from kwapi.signing import Key, KeyRing, sign
+from kwapi.sockets import MAX_FRAME, POLL, connect, listen, open_socket
+from kwapi.spool.segment import read_frame
+from kwapi.streams import Answer, Ask, Streams, Verdict
 
 LOG = logging.getLogger(__name__)
 OWN_TOPICS, HEALTH_TOPICS = RESERVED.encode(), TOPIC.encode()  # of Kwapi itself
-QUEUE_MESSAGES = 20_000  # per connection and direction; 60 MB of 48-outlet PDUs
-MAX_FRAME = 1 << 20  # bytes
-HEARTBEAT = 5_000  # ms; a peer that is silent for three of them is reconnected, as after a pulled cable
-MAX_BOOTS = 16  # remembered per wattmeter; older ones are guarded by max_age
-POLL = 200  # ms until a stop is noticed
+DRAINED = 1000  # messages taken before the spools' answers are looked at
+CATCHING_UP = 20  # ms until spools are asked again, while something is missing
 
 
 class Publisher:
@@ -47,15 +46,25 @@ class Publisher:
     It binds its endpoint; a process beside others connects to one that a Proxy has bound.
     """
 
-    def __init__(self, endpoint: str, key: Key, *, boot: int | None = None, bind: bool = True) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        key: Key,
+        *,
+        boot: int | None = None,
+        bind: bool = True,
+        keep: Callable[[bytes], None] = lambda frame: None,
+    ) -> None:
+        """``keep`` is given each frame of measurements, and must not wait."""
+        self._keep = keep
         self.boot = time.time_ns() if boot is None else boot
         self._key = key
         self._seq: dict[bytes, int] = {}  # by topic
         self._lock = Lock()
         self._context = zmq.Context()
-        self._socket = _socket(self._context, zmq.PUB)
+        self._socket = open_socket(self._context, zmq.PUB)
         try:
-            (_bind if bind else _connect)(self._socket, endpoint)
+            (listen if bind else connect)(self._socket, endpoint)
         except ConfigError:
             self.close()
             raise
@@ -99,7 +108,9 @@ class Publisher:
                 **columns,
             )
             check_values(message)
-            self._socket.send(sign(self._key, sender.topic, encode(message)))
+            frame = sign(self._key, sender.topic, encode(message))
+            self._socket.send(frame)
+            self._keep(frame)
             self._seq[sender.topic] = seq + 1
         return True
 
@@ -127,14 +138,6 @@ class Sender:
         self._publisher._revoke(self)
 
 
-@dataclass(slots=True)
-class _Source:
-    """What is known of the messages of one topic."""
-
-    highest: dict[int, int] = field(default_factory=dict)  # seq by boot
-    probes: list[str] | None = None  # the last names that were checked
-
-
 class Gate:
     """Decides frame by frame what a subscriber believes; counts the rest by reason, the lost ones too."""
 
@@ -145,10 +148,11 @@ class Gate:
         max_age: float = 600.0,
         max_skew: float = 60.0,
         health: bool = False,
+        streams: Streams | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.streams = streams or Streams()
         self.accepted = 0
-        self.lost = 0
         self.rejected: Counter[str] = Counter()
         self.skew: dict[str, float] = {}  # seconds that our clock is ahead of a wattmeter's timestamps
         self._keys = keys
@@ -156,7 +160,13 @@ class Gate:
         self._max_skew = max_skew
         self._health = health
         self._clock = clock
-        self._sources: dict[bytes, _Source] = {}
+        self._health_streams = Streams()
+        self._probes: dict[bytes, list[str]] = {}  # the last names that were checked, by topic
+
+    @property
+    def lost(self) -> int:
+        """Return how many messages are known to be lost."""
+        return sum(account.lost for account in self.streams.accounts().values())
 
     def take(self, frame: bytes) -> Message | Health | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes.
@@ -171,8 +181,26 @@ class Gate:
                 wanted = self._health and topic.startswith(HEALTH_TOPICS)
                 return self._check_health(topic, payload) if wanted else None
             message = self._check(topic, payload)
+            self.skew[message.wattmeter] = age = self._clock() - message.timestamp
+            if not self._meet(self.streams, topic, message, age):
+                return None
         except BadMessage as error:
             self._count(error)
+            return None
+        self.accepted += 1
+        return message
+
+    def take_again(self, frame: bytes, ask: Ask) -> Message | None:
+        """Return the message of a frame that was asked for, if it is signed, the next, and well formed."""
+        try:
+            topic, payload = self._keys.verify(frame)
+            message = self._check(topic, payload)
+            if (topic, message.boot) != (ask.topic, ask.boot):
+                raise BadMessage("not asked for", f"{message.wattmeter} {message.seq}")
+        except BadMessage as error:
+            self._count(error)
+            return None
+        if not self.streams.repair(ask, message.seq):
             return None
         self.accepted += 1
         return message
@@ -196,53 +224,56 @@ class Gate:
                 LOG.warning("is the file signing_key_file here the same as where kwapi-drivers runs?")
 
     def _check(self, topic: bytes, payload: bytes) -> Message:
+        """Return the message of a payload that is well formed and speaks for its topic."""
         message = decode(payload)
         if topic != topic_of(message.wattmeter):
             raise BadMessage("wrong topic", f"{topic!r} for {message.wattmeter!r}")
-        source = self._sources.get(topic) or _Source()
-        if message.probes != source.probes:
+        if message.probes != self._probes.get(topic):
             check_names(message)
-        self.skew[message.wattmeter] = self._check_order(source, message)
-        source.probes = message.probes
-        self._sources[topic] = source
+            self._probes[topic] = message.probes
         return message
 
-    def _check_health(self, topic: bytes, payload: bytes) -> Health:
+    def _check_health(self, topic: bytes, payload: bytes) -> Health | None:
         health = decode_health(payload)
         if topic != health_topic(health.wattmeter):
             raise BadMessage("wrong topic", f"{topic!r} for {health.wattmeter!r}")
-        source = self._sources.get(topic) or _Source()
-        self._check_order(source, health)
-        self._sources[topic] = source
-        return health
+        return health if self._meet(self._health_streams, topic, health, self._clock() - health.timestamp) else None
 
-    def _check_order(self, source: _Source, message: Message | Health) -> float:
-        """Return the message's age in seconds; raise BadMessage if it is a replay or too far from our time."""
+    def _meet(self, streams: Streams, topic: bytes, message: Message | Health, age: float) -> bool:
+        """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time."""
         boot, seq = message.boot, message.seq
-        age = self._clock() - message.timestamp
-        highest = source.highest.get(boot)
-        if highest is None:
+        if not streams.knows(topic, boot):
             if age > self._max_age:
                 raise BadMessage("too old", f"{age:.0f} s")
             if -age > self._max_skew:
                 raise BadMessage("from the future", f"{-age:.0f} s")
-            if len(source.highest) >= MAX_BOOTS:
-                del source.highest[next(iter(source.highest))]
-        elif seq <= highest:
+        verdict = streams.meet(topic, boot, seq)
+        if verdict is Verdict.SEEN:
             raise BadMessage("seen before", f"{message.wattmeter} {seq}")
-        elif isinstance(message, Message):
-            self.lost += seq - highest - 1
-        source.highest[boot] = seq
-        return age
+        return verdict is Verdict.TAKE
 
 
 class Subscriber:
-    """Hands every believed message of some endpoints to a plugin, in order per wattmeter."""
+    """Hands every believed message of some endpoints to a plugin, in order per wattmeter.
 
-    def __init__(self, endpoints: Sequence[str], wattmeters: Iterable[str], gate: Gate) -> None:
+    What is missing is asked for at the spools, those of the gate's streams; they are told their endpoints here.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        wattmeters: Iterable[str],
+        gate: Gate,
+        *,
+        spools: Sequence[str] = (),
+        since: float | None = None,
+    ) -> None:
+        """Subscribe to wattmeters; given a time, what the spools have since then is asked for as well."""
         self.gate = gate
         self._endpoints = endpoints
         self._names = list(wattmeters) or [""]
+        self._spools = spools
+        self._since = since
 
     def run(
         self, stop: Event, add: Callable[[Message], None] | None, add_health: Callable[[Health], None] | None = None
@@ -252,7 +283,8 @@ class Subscriber:
         add_health() is given the health messages, if the gate takes them; without add() there are only these.
         """
         context = zmq.Context()
-        socket = _socket(context, zmq.SUB)
+        socket = open_socket(context, zmq.SUB)
+        client = Client(context, self._spools if add is not None else (), self.gate.streams)
         try:
             for name in self._names:
                 if add is not None:
@@ -260,11 +292,20 @@ class Subscriber:
                 if add_health is not None:
                     socket.subscribe(health_topic(name))
             for endpoint in self._endpoints:
-                _connect(socket, endpoint)
+                connect(socket, endpoint)
+            if self._since is not None:
+                client.search([topic_of(name) if name else b"" for name in self._names], self._since)
+            poller = zmq.Poller()
+            for each in (socket, *client.sockets):
+                poller.register(each, zmq.POLLIN)
             while not stop.is_set():
-                if socket.poll(POLL):
-                    self._drain(socket, stop, add, add_health)
+                poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
+                self._drain(socket, stop, add, add_health)
+                if add is not None and client.sockets:
+                    client.ask()
+                    self._repair(client, add)
         finally:
+            client.close()
             socket.close(linger=0)
             context.term()
 
@@ -276,7 +317,7 @@ class Subscriber:
         add_health: Callable[[Health], None] | None,
     ) -> None:
         """Take what has come, without asking poll() for each: that call costs more than the message."""
-        while not stop.is_set():
+        for _ in range(DRAINED):
             try:
                 frame = socket.recv(zmq.NOBLOCK)
             except zmq.Again:
@@ -288,6 +329,30 @@ class Subscriber:
                     add(taken)
             elif taken is not None and add_health is not None:
                 add_health(taken)
+            if stop.is_set():
+                return
+
+    def _repair(self, client: Client, add: Callable[[Message], None]) -> None:
+        """Take what the spools have answered."""
+        for ask, said, frames in client.answers():
+            due, has = ask.first, None
+            for frame in frames:
+                message = self.gate.take_again(frame, ask)
+                if message is None:
+                    has = max(_seq_of(frame), due + 1)  # what is not believed is as good as missing
+                    break
+                add(message)
+                due += 1
+            if has is None and due > ask.first and said.end is not None and said.end >= due:
+                has = due
+            self.gate.streams.answer(ask, Answer(has, said.end, said.boots))
+
+
+def _seq_of(frame: bytes) -> int:
+    try:
+        return read_frame(frame).seq
+    except BadMessage:
+        return 0
 
 
 class Proxy:
@@ -304,11 +369,11 @@ class Proxy:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Pass until stop() is called from another thread; ready() is called once the endpoint is bound."""
-        front, back = _socket(self._context, zmq.XPUB), _socket(self._context, zmq.XSUB)
+        front, back = open_socket(self._context, zmq.XPUB), open_socket(self._context, zmq.XSUB)
         try:
-            _bind(front, self._downstream)
+            listen(front, self._downstream)
             for endpoint in self._upstream:
-                (_bind if self._bind_upstream else _connect)(back, endpoint)
+                (listen if self._bind_upstream else connect)(back, endpoint)
             ready()
             zmq.proxy(front, back)
         except zmq.ContextTerminated:
@@ -320,30 +385,3 @@ class Proxy:
     def stop(self) -> None:
         """End run(); returns when its sockets are closed."""
         self._context.term()
-
-
-def _socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
-    socket = context.socket(kind)
-    socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
-    socket.setsockopt(zmq.IPV6, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, 100)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * HEARTBEAT)
-    return socket
-
-
-def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
-        raise ConfigError(f"cannot listen on the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error
-
-
-def _connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
-    try:
-        socket.connect(endpoint)
-    except zmq.ZMQError as error:
-        raise ConfigError(f"cannot connect to the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error

@@ -90,6 +90,7 @@ class _Stream:
         default_factory=deque
     )  # boot, and its last seq wanted; none while live
     newest: tuple[int, int] | None = None  # boot and seq of what came live meanwhile
+    turn: int = 0  # the spool to be asked first
     asked: int | None = None  # the spool that has not answered yet
     lacking: dict[int, "Answer"] = field(default_factory=dict)  # by spool
     ask_at: float = 0.0  # when to ask
@@ -117,6 +118,9 @@ class Streams:
         self._clock = clock
         self._streams = {topic: _Stream(*position) for topic, position in (positions or {}).items()}
         self._behind: dict[bytes, _Stream] = {}  # those that catch up
+        if spools:
+            for topic, stream in self._streams.items():
+                self._want(topic, stream, (stream.boot, None))
 
     def knows(self, topic: bytes, boot: int) -> bool:
         """Return whether messages of a boot were taken before, so that their age needs no look."""
@@ -163,7 +167,8 @@ class Streams:
             if stream.asked is not None and now - max(stream.moved_at, stream.answered_at) > self._wait:
                 self._give_up(topic, stream)
             elif stream.asked is None and now >= stream.ask_at:
-                stream.asked = next(spool for spool in range(self._spools) if spool not in stream.lacking)
+                turns = ((stream.turn + place) % self._spools for place in range(self._spools))
+                stream.asked = next(spool for spool in turns if spool not in stream.lacking)
                 boot, last = stream.goals[0]
                 yield Ask(topic, boot, stream.next, last, stream.asked)
 
@@ -194,12 +199,22 @@ class Streams:
             if len(stream.lacking) == self._spools:
                 self._settle(ask.topic, stream, list(stream.lacking.values()))
 
-    def unanswered(self, spool: int) -> None:
-        """Take note that what was asked of a spool will not be answered: its connection was lost."""
-        for stream in self._behind.values():
-            if stream.asked == spool:
-                stream.asked = None
-                stream.ask_at = self._clock() + AGAIN
+    def unanswered(self, ask: Ask) -> None:
+        """Take note that there was no answer: another spool is asked, or the same one again."""
+        stream = self._waiting(ask)
+        if stream is not None:
+            stream.asked = None
+            stream.turn += 1
+            stream.ask_at = self._clock() + AGAIN
+
+    def discover(self, topic: bytes, boot: int, seq: int) -> None:
+        """Take note that a spool has a boot from a seq on, of which perhaps nothing was heard live."""
+        stream = self._streams.get(topic)
+        if stream is None:
+            self._streams[topic] = stream = _Stream(boot, seq)
+        elif boot <= max(stream.boot, *(goal for goal, _ in stream.goals), *stream.older):
+            return
+        self._want(topic, stream, (boot, None))
 
     def positions(self) -> dict[bytes, Position]:
         """Return up to where each stream was taken."""
@@ -220,13 +235,17 @@ class Streams:
 
     def _fall_behind(self, topic: bytes, stream: _Stream, boot: int, seq: int) -> None:
         """Want everything up to a message, from the end of the boot before on."""
-        if boot != stream.boot:
-            stream.goals.append((stream.boot, None))
-        stream.goals.append((boot, seq))
-        stream.newest = stream.asked = None
-        stream.lacking.clear()
-        stream.ask_at = stream.moved_at = self._clock()
-        self._behind[topic] = stream
+        ended = [(stream.boot, None)] if boot != stream.boot else []
+        self._want(topic, stream, *ended, (boot, seq))
+
+    def _want(self, topic: bytes, stream: _Stream, *goals: tuple[int, int | None]) -> None:
+        """Want more of a stream, which catches up from now on."""
+        if not stream.goals:
+            stream.newest = stream.asked = None
+            stream.lacking.clear()
+            stream.ask_at = stream.moved_at = self._clock()
+            self._behind[topic] = stream
+        stream.goals += goals
 
     def _settle(self, topic: bytes, stream: _Stream, answers: list[Answer]) -> None:
         """Decide what becomes of the next message, which no spool has."""

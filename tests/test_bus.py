@@ -7,11 +7,12 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwapi.bus import MAX_BOOTS, Gate, Proxy, Publisher, Subscriber
+from kwapi.bus import Gate, Proxy, Publisher, Subscriber
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.health import encode_health, health_topic
 from kwapi.measurement import Measurement, encode
 from kwapi.signing import KeyRing, key_from, sign
+from kwapi.streams import MAX_BOOTS
 from tests.messages import KEY, frame, message
 from tests.messages import health as new_health
 from tests.waiting import eventually

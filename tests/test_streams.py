@@ -164,13 +164,28 @@ def test_a_spool_that_never_helps_is_given_up(streams, clock):
     assert not streams.repair(ask, 1)
 
 
-def test_after_a_lost_connection_it_asks_again(streams, clock):
+def test_without_an_answer_the_next_spool_is_asked(clock):
+    streams = Streams(spools=2, clock=clock)
     met(streams, 0, 3)
-    (ask,) = streams.asks()
-    streams.unanswered(0)
-    assert list(streams.asks()) == []
-    clock.now += AGAIN
-    assert list(streams.asks()) == [ask]
+    asked = []
+    for _ in range(3):
+        (ask,) = streams.asks()
+        streams.unanswered(ask)
+        assert list(streams.asks()) == []
+        clock.now += AGAIN
+        asked.append(ask.spool)
+    assert asked == [0, 1, 0]
+
+
+def test_from_saved_positions_everything_that_is_there_is_asked_for(clock):
+    streams = Streams({TOPIC: Position(A, 3)}, spools=1, clock=clock)
+    streams.discover(TOPIC, A, 0)
+    streams.discover(TOPIC, B, 0)
+    streams.discover(b"new.", B, 7)
+    taken = repaired(streams, [{A: range(5), B: range(9)}])
+    assert sorted(taken) == sorted([(A, 3), (A, 4), *((B, seq) for seq in range(9)), (B, 7), (B, 8)])
+    assert streams.positions() == {TOPIC: Position(B, 9), b"new.": Position(B, 9)}
+    assert streams.behind() == 0
 
 
 def test_an_answer_that_was_not_asked_for_is_refused(streams):

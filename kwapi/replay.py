@@ -1,0 +1,202 @@
+"""Asking a spool for what was missed: the questions and answers, the service that answers, the client that asks.
+
+A question is two parts: a number of the client's own (8 bytes) and the question; an answer is that number, the answer,
+and the frames that were asked for, as they were signed. Questions and answers are MessagePack. The service verifies
+nothing, since a forwarder has no key: the client does.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, islice
+from pathlib import Path
+from threading import Event
+
+import msgspec
+import zmq
+
+from kwapi.errors import ConfigError
+from kwapi.sockets import POLL, connect, listen, open_socket
+from kwapi.spool.reader import Reader
+from kwapi.streams import Ask, Streams
+
+LOG = logging.getLogger(__name__)
+
+PAGE_BYTES = 256 << 10  # of frames in one answer
+RATE = 32 << 20  # bytes a second that a service sends; live traffic goes first
+MAX_QUESTION = 1024  # bytes
+AT_ONCE = 32  # questions of one client that wait for an answer
+PATIENCE = 5.0  # seconds for an answer
+LAST = 2**63 - 1
+
+
+class Wanted(msgspec.Struct, frozen=True, tag="frames"):
+    """A boot's frames, from the first to the last seq; without a last to its end."""
+
+    topic: bytes
+    boot: int
+    first: int
+    last: int | None = None
+
+
+class Since(msgspec.Struct, frozen=True, tag="runs"):
+    """Which boots of the topics with a prefix there are frames of, from a timestamp on."""
+
+    prefix: bytes
+    timestamp: float
+
+
+class Frames(msgspec.Struct, frozen=True, tag="frames"):
+    """The frames follow; the last seq that there is of the boot, if any, and all boots of the topic."""
+
+    end: int | None
+    boots: list[int]
+
+
+class Runs(msgspec.Struct, frozen=True, tag="runs"):
+    """Topic, boot, and the first seq that is young enough."""
+
+    runs: list[tuple[bytes, int, int]]
+
+
+_questions = msgspec.msgpack.Decoder(Wanted | Since)
+_answers = msgspec.msgpack.Decoder(Frames | Runs)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Service:
+    """Answers from a spool at an endpoint; run() is the work of a thread."""
+
+    def __init__(self, endpoint: str, directory: str | Path, *, rate: float = RATE) -> None:
+        self.answered = 0
+        self.refused = 0
+        self._directory = directory
+        self._rate = rate
+        self._context = zmq.Context()
+        self._socket = open_socket(self._context, zmq.ROUTER)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_QUESTION)
+        try:
+            listen(self._socket, endpoint)
+        except ConfigError:
+            self.close()
+            raise
+
+    def run(self, stop: Event) -> None:
+        """Answer until stop is set."""
+        reader = Reader(self._directory)
+        try:
+            while not stop.is_set():
+                if self._socket.poll(POLL):
+                    sent = self._answer(reader)
+                    stop.wait(sent / self._rate)
+        finally:
+            reader.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the endpoint."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+    def _answer(self, reader: Reader) -> int:
+        """Answer one question; return the bytes that were sent."""
+        client, *parts = self._socket.recv_multipart()
+        try:
+            number, question = parts
+            wanted = _questions.decode(question)
+        except (ValueError, msgspec.MsgspecError):
+            self.refused += 1
+            return MAX_QUESTION
+        if isinstance(wanted, Since):
+            runs = [(run.topic, run.boot, run.first) for run in reader.runs(wanted.prefix, wanted.timestamp)]
+            answer = [_encoder.encode(Runs(runs))]
+        else:
+            runs_of_topic = [run for run in reader.runs(wanted.topic) if run.topic == wanted.topic]
+            end = next((run.last for run in runs_of_topic if run.boot == wanted.boot), None)
+            last = LAST if wanted.last is None else wanted.last
+            frames = reader.frames(wanted.topic, wanted.boot, wanted.first, last, PAGE_BYTES)
+            answer = [_encoder.encode(Frames(end, [run.boot for run in runs_of_topic])), *frames.values()]
+        try:
+            self._socket.send_multipart([client, number, *answer], zmq.NOBLOCK)
+        except zmq.Again:
+            LOG.debug("a client takes no answers")
+        self.answered += 1
+        return sum(map(len, answer))
+
+
+class Client:
+    """Asks the spools at some endpoints for what streams lack; for one thread, which polls its sockets."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoints: Sequence[str],
+        streams: Streams,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._streams = streams
+        self._clock = clock
+        self._numbers = count()
+        self._asked: dict[int, tuple[Ask, float]] = {}  # by number, and when
+        self._searches: list[tuple[int, Since]] = []  # spool and question, until they are answered
+        self._search_at = float("-inf")
+        self.sockets: list[zmq.Socket[bytes]] = []
+        for endpoint in endpoints:
+            self.sockets.append(open_socket(context, zmq.DEALER))
+            connect(self.sockets[-1], endpoint)
+
+    def search(self, prefixes: Sequence[bytes], timestamp: float) -> None:
+        """Find out what was published since a time under some prefixes, so that it is asked for."""
+        self._searches = [
+            (spool, Since(prefix, timestamp)) for spool in range(len(self.sockets)) for prefix in prefixes
+        ]
+
+    def ask(self) -> None:
+        """Send what is to be asked now, and give up what got no answer."""
+        now = self._clock()
+        for number, (ask, at) in list(self._asked.items()):
+            if now - at > PATIENCE:
+                del self._asked[number]
+                self._streams.unanswered(ask)
+        if self._searches and now - self._search_at > PATIENCE:
+            self._search_at = now
+            for spool, since in self._searches:
+                self._send(spool, next(self._numbers), since)
+        for ask in islice(self._streams.asks(), AT_ONCE - len(self._asked)):
+            number = next(self._numbers)
+            self._asked[number] = ask, now
+            self._send(ask.spool, number, Wanted(ask.topic, ask.boot, ask.first, ask.last))
+
+    def answers(self) -> Iterator[tuple[Ask, Frames, list[bytes]]]:
+        """Yield each answer that has come, to what it was asked, and its frames."""
+        for spool, socket in enumerate(self.sockets):
+            while True:
+                try:
+                    number, answer, *frames = socket.recv_multipart(zmq.NOBLOCK)
+                    said = _answers.decode(answer)
+                except zmq.Again:
+                    break
+                except (ValueError, msgspec.MsgspecError) as error:
+                    LOG.debug("an answer that is none: %s", error)
+                    continue
+                if isinstance(said, Runs):
+                    self._found(spool, said)
+                elif (asked := self._asked.pop(int.from_bytes(number, "big"), None)) is not None:
+                    yield asked[0], said, frames
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for socket in self.sockets:
+            socket.close(linger=0)
+
+    def _found(self, spool: int, said: Runs) -> None:
+        self._searches = [(asked, since) for asked, since in self._searches if asked != spool]
+        for topic, boot, first in sorted(said.runs):
+            self._streams.discover(topic, boot, first)
+
+    def _send(self, spool: int, number: int, question: Wanted | Since) -> None:
+        try:
+            self.sockets[spool].send_multipart([number.to_bytes(8, "big"), _encoder.encode(question)], zmq.NOBLOCK)
+        except zmq.Again:
+            LOG.debug("nobody takes questions at the spool %d", spool)

@@ -1,0 +1,42 @@
+"""ZeroMQ sockets as Kwapi has them: bounded queues and messages, heartbeats, IPv6."""
+
+import os
+
+import zmq
+
+from kwapi.errors import ConfigError
+
+QUEUE_MESSAGES = 20_000  # per connection and direction; 60 MB of 48-outlet PDUs
+MAX_FRAME = 1 << 20  # bytes
+HEARTBEAT = 5_000  # ms; a peer that is silent for three of them is reconnected, as after a pulled cable
+POLL = 200  # ms until a stop is noticed
+
+
+def open_socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
+    """Return a socket with the bounds and heartbeats that all of ours have."""
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.RECONNECT_IVL, 100)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * HEARTBEAT)
+    return socket
+
+
+def listen(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Listen on an endpoint; raise ConfigError if that cannot be."""
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"cannot listen on the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error
+
+
+def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Connect to an endpoint, now or as soon as somebody listens there; raise ConfigError if it is none."""
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"cannot connect to the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error

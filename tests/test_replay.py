@@ -1,0 +1,213 @@
+"""What a subscriber missed comes back from a spool, over real sockets."""
+
+import socket
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+import pytest
+import zmq
+
+from kwapi.bus import Gate, Publisher, Subscriber
+from kwapi.errors import ConfigError
+from kwapi.measurement import Measurement
+from kwapi.replay import Service
+from kwapi.signing import KeyRing, key_from
+from kwapi.spool.store import Spool
+from kwapi.streams import Streams
+from tests.messages import KEY
+from tests.waiting import eventually
+
+
+@contextmanager
+def running(work):
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+class Site:
+    """A publisher with a spool, and subscribers that come and go."""
+
+    def __init__(self, directory):
+        self.bus, self.replay = f"ipc://{directory}/bus", f"ipc://{directory}/replay"
+        self.forgets = False  # the spool
+        self._closing = ExitStack()
+        self.spool = Spool(directory / "spool", max_bytes=16 << 20, max_age=3600.0)
+        self._closing.enter_context(running(self.spool.run))
+        self._closing.enter_context(running(Service(self.replay, directory / "spool").run))
+        self.start()
+
+    def start(self):
+        self.publisher = Publisher(self.bus, KEY, keep=lambda frame: None if self.forgets else self.spool.hand(frame))
+        self.senders = {}
+
+    def restart(self):
+        self.publisher.close()
+        self.start()
+
+    def publish(self, count, wattmeter="lyon.pdu1"):
+        sender = self.senders.setdefault(wattmeter, self.publisher.sender(wattmeter, 1.0))
+        for _ in range(count):
+            sender.publish([Measurement(f"{wattmeter}-1", watts=1.0)], time.time(), time.monotonic())
+
+    def close(self):
+        self.publisher.close()
+        self._closing.close()
+
+
+class LossyGate(Gate):
+    """One that every third message does not reach."""
+
+    heard = 0
+
+    def take(self, frame):
+        self.heard += 1
+        return super().take(frame) if self.heard % 3 else None
+
+
+class Plugin:
+    """A subscriber that writes down what it is given."""
+
+    def __init__(self, site, positions=None, since=None, key=KEY, gate=Gate):
+        self.taken = []
+        self.streams = Streams(positions, spools=1)
+        self.gate = gate(KeyRing([key]), streams=self.streams)
+        self.subscriber = Subscriber([site.bus], [], self.gate, spools=[site.replay], since=since)
+
+    def running(self):
+        return running(lambda stop: self.subscriber.run(stop, self.add))
+
+    def add(self, message):
+        self.taken.append((message.wattmeter, message.boot, message.seq))
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path)
+    yield site
+    site.close()
+
+
+def heard(plugin, site, wattmeter="lyon.pdu1"):
+    """Publish until the plugin hears it; return how many it was given."""
+
+    def is_heard():
+        site.publish(1, wattmeter)
+        return any(taken[0] == wattmeter for taken in plugin.taken)
+
+    eventually(is_heard)
+    return len(plugin.taken)
+
+
+def all_of(site, plugin, wattmeter="lyon.pdu1"):
+    """Return what the publisher has sent of a wattmeter since the plugin first heard it."""
+    first = next(seq for name, _, seq in plugin.taken if name == wattmeter)
+    end = site.publisher._seq[f"{wattmeter}.".encode()]
+    return [(wattmeter, site.publisher.boot, seq) for seq in range(first, end)]
+
+
+def test_a_plugin_that_was_away_gets_all_it_missed(site):
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    site.publish(500)
+    after = Plugin(site, before.streams.positions())
+    with after.running():
+        site.publish(3)
+        eventually(lambda: before.taken + after.taken == all_of(site, before))
+    assert after.gate.lost == 0
+
+
+def test_what_was_published_while_nobody_listened_and_nothing_comes_after_it(site):
+    """A wattmeter falls silent, another one appears: both are found."""
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    saved_at = time.time()
+    site.publish(50)
+    site.publish(20, "paris.pdu9")
+    after = Plugin(site, before.streams.positions(), since=saved_at - 1)
+    with after.running():
+        eventually(lambda: len(after.taken) >= 70)
+        eventually(lambda: after.streams.behind() == 0)
+    assert [seq for name, _, seq in after.taken if name == "paris.pdu9"] == list(range(20))
+    assert before.taken + [taken for taken in after.taken if taken[0] == "lyon.pdu1"] == all_of(site, before)
+
+
+def test_the_end_of_a_publisher_that_was_restarted_is_got(site):
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    site.publish(20)
+    first = all_of(site, before)
+    site.restart()
+    site.publish(10)
+    after = Plugin(site, before.streams.positions())
+    with after.running():
+        eventually(lambda: site.publish(1) or len(after.taken) > 31)
+        eventually(lambda: after.streams.behind() == 0)
+    boot = site.publisher.boot
+    assert before.taken + after.taken == first + [("lyon.pdu1", boot, seq) for seq in range(len(after.taken) - 20)]
+
+
+def test_a_hole_in_what_is_heard_is_filled(site):
+    plugin = Plugin(site, gate=LossyGate)
+    with plugin.running():
+        heard(plugin, site)
+        for _ in range(30):
+            site.publish(10)
+        eventually(lambda: site.publish(1) or (len(plugin.taken) > 300 and plugin.streams.behind() == 0))
+    got = [seq for _, _, seq in plugin.taken]
+    assert got == list(range(got[0], got[0] + len(got)))
+    assert plugin.streams.accounts()[b"lyon.pdu1."].repaired > 100
+    assert plugin.gate.lost == 0
+
+
+def test_what_a_spool_does_not_have_any_more_is_lost_and_live_goes_on(site):
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    position = before.streams.positions()
+    site.forgets = True
+    site.publish(7)
+    site.forgets = False
+    site.publish(5)
+    after = Plugin(site, position)
+    with after.running():
+        eventually(lambda: site.publish(1) or len(after.taken) > 8)
+        eventually(lambda: after.streams.behind() == 0)
+    assert after.gate.lost == 7
+
+
+def test_frames_of_another_key_are_not_believed_out_of_a_spool_either(site, tmp_path):
+    plugin = Plugin(site, key=key_from(b"another key for this one"))
+    with plugin.running():
+        site.publish(5)
+        eventually(lambda: site.publish(1) or plugin.gate.rejected["unknown key"] > 3)
+    assert plugin.taken == []
+
+
+@pytest.mark.parametrize("junk", [[], [b""], [b"12345678"], [b"12345678", b"junk"], [b"1", msgspec.msgpack.encode({})]])
+def test_a_question_that_is_none_is_passed_over(site, junk):
+    with zmq.Context() as context, context.socket(zmq.DEALER) as client:
+        client.connect(site.replay)
+        client.send_multipart(junk or [b""])
+        client.send_multipart([b"12345678", msgspec.msgpack.encode({"type": "runs", "prefix": b"", "timestamp": 0.0})])
+        assert client.poll(10_000)
+        assert client.recv_multipart()[0] == b"12345678"
+
+
+def test_an_endpoint_that_is_taken_is_a_mistake(tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match="cannot listen on the endpo"),
+    ):
+        Service(f"tcp://127.0.0.1:{taken.getsockname()[1]}", tmp_path)
