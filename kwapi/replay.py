@@ -59,6 +59,8 @@ class Runs(msgspec.Struct, frozen=True, tag="runs"):
     runs: list[tuple[bytes, int, int]]
 
 
+HELLO = Since(b"\0", 0.0)  # no topic begins so: asks whether there is a spool
+
 _questions = msgspec.msgpack.Decoder(Wanted | Since)
 _answers = msgspec.msgpack.Decoder(Frames | Runs)
 _encoder = msgspec.msgpack.Encoder()
@@ -139,7 +141,7 @@ class Client:
         self._clock = clock
         self._numbers = count()
         self._asked: dict[int, tuple[Ask, float]] = {}  # by number, and when
-        self._searches: list[tuple[int, Since]] = []  # spool and question, until they are answered
+        self._searches = [(spool, HELLO) for spool in range(len(endpoints))]  # spool and question, until it is answered
         self._search_at = float("-inf")
         self.sockets: list[zmq.Socket[bytes]] = []
         for endpoint in endpoints:
@@ -148,9 +150,8 @@ class Client:
 
     def search(self, prefixes: Sequence[bytes], timestamp: float) -> None:
         """Find out what was published since a time under some prefixes, so that it is asked for."""
-        self._searches = [
-            (spool, Since(prefix, timestamp)) for spool in range(len(self.sockets)) for prefix in prefixes
-        ]
+        spools = range(len(self.sockets))
+        self._searches = [(spool, Since(prefix, timestamp)) for spool in spools for prefix in prefixes]
 
     def ask(self) -> None:
         """Send what is to be asked now, and give up what got no answer."""
@@ -191,6 +192,7 @@ class Client:
             socket.close(linger=0)
 
     def _found(self, spool: int, said: Runs) -> None:
+        self._streams.heard_of_spool()
         self._searches = [(asked, since) for asked, since in self._searches if asked != spool]
         for topic, boot, first in sorted(said.runs):
             self._streams.discover(topic, boot, first)

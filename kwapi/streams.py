@@ -110,7 +110,7 @@ class Streams:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Go on at saved positions. Without spools what is missing is lost at once; with some, after so many seconds in
-        which none of them helped.
+        which none of them helped; so also before one was heard of, unless there are positions of a time with spools.
         """
         self.losses: deque[Lost] = deque(maxlen=1000)  # the newest
         self._spools = spools
@@ -118,6 +118,7 @@ class Streams:
         self._clock = clock
         self._streams = {topic: _Stream(*position) for topic, position in (positions or {}).items()}
         self._behind: dict[bytes, _Stream] = {}  # those that catch up
+        self.is_helped = bool(spools and positions)  # there is a spool that answers
         if spools:
             for topic, stream in self._streams.items():
                 self._want(topic, stream, (stream.boot, None))
@@ -149,7 +150,7 @@ class Streams:
             return Verdict.LATER
         elif boot == stream.boot and seq == stream.next:
             stream.next = seq + 1
-        elif self._spools:
+        elif self.is_helped:
             self._fall_behind(topic, stream, boot, seq)
             return Verdict.LATER
         else:
@@ -198,6 +199,10 @@ class Streams:
             stream.lacking[ask.spool] = answer
             if len(stream.lacking) == self._spools:
                 self._settle(ask.topic, stream, list(stream.lacking.values()))
+
+    def heard_of_spool(self) -> None:
+        """Take note that there is a spool that answers."""
+        self.is_helped = self._spools > 0
 
     def unanswered(self, ask: Ask) -> None:
         """Take note that there was no answer: another spool is asked, or the same one again."""

@@ -21,7 +21,13 @@ def clock():
 
 @pytest.fixture
 def streams(clock):
-    return Streams(spools=1, clock=clock)
+    return helped(spools=1, clock=clock)
+
+
+def helped(*positions, **options):
+    streams = Streams(*positions, **options)
+    streams.heard_of_spool()
+    return streams
 
 
 def met(streams, *seqs, boot=A):
@@ -74,6 +80,13 @@ def test_without_a_spool_a_hole_is_lost_at_once(clock):
     assert list(streams.asks()) == []
 
 
+def test_before_a_spool_was_heard_of_a_hole_is_lost_at_once(clock):
+    streams = Streams(spools=1, clock=clock)
+    assert met(streams, 0, 3) == [TAKE, TAKE]
+    streams.heard_of_spool()
+    assert met(streams, 5) == [LATER]
+
+
 def test_a_hole_is_asked_for_and_what_comes_meanwhile_too(streams):
     assert met(streams, 0, 3, 4) == [TAKE, LATER, LATER]
     (ask,) = streams.asks()
@@ -120,7 +133,7 @@ def test_what_no_spool_has_any_more_is_lost_at_once(streams):
 
 
 def test_what_one_spool_lacks_another_one_has(clock):
-    streams = Streams(spools=2, clock=clock)
+    streams = helped(spools=2, clock=clock)
     met(streams, 0, 9)
     assert repaired(streams, [{A: (1, 2, 6, 7, 8, 9)}, {A: (3, 4, 7)}]) == [
         (A, seq) for seq in (1, 2, 3, 4, 6, 7, 8, 9)
@@ -165,7 +178,7 @@ def test_a_spool_that_never_helps_is_given_up(streams, clock):
 
 
 def test_without_an_answer_the_next_spool_is_asked(clock):
-    streams = Streams(spools=2, clock=clock)
+    streams = helped(spools=2, clock=clock)
     met(streams, 0, 3)
     asked = []
     for _ in range(3):
@@ -219,7 +232,7 @@ def test_the_boots_that_are_remembered_are_bounded(clock):
 def test_everything_is_taken_once_and_in_order_or_lost(chance: random.Random, drops, forgets, spools):
     """A publisher restarts, the bus drops, spools forget and lag, and no message is without its account."""
     clock = Clock(0.0)
-    streams = Streams(spools=spools, clock=clock)
+    streams = helped(spools=spools, clock=clock)
     kept = [{} for _ in range(spools)]
     produced, taken, heard, ends = [], [], set(), {}
     boot, seq = 1, 0

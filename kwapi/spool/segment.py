@@ -11,7 +11,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,12 +82,11 @@ class Segment:
 
     def __init__(self, path: Path, max_log_bytes: int) -> None:
         self.path = path
-        is_new = not path.exists()
+        if not path.exists():
+            _create(path)
         self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
         self._log = -1  # descriptor of the write-ahead log
         try:
-            if is_new:
-                self._connection.executescript(LAYOUT)
             check_format(self._connection)
             self._connection.execute("pragma synchronous = normal")
             self._connection.execute(f"pragma wal_autocheckpoint = {max(max_log_bytes // PAGE, 4)}")
@@ -186,6 +185,15 @@ class SegmentReader:
             else:
                 first = seq + 1
         return first
+
+
+def _create(path: Path) -> None:
+    """Make an empty segment; whoever reads sees all of it or nothing."""
+    temporary = path.with_suffix(".new")
+    remove(temporary)
+    with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+        connection.executescript(LAYOUT)
+    temporary.replace(path)
 
 
 def check_format(connection: sqlite3.Connection) -> None:
