@@ -16,6 +16,7 @@ MAX_GAP = 60.0  # seconds
 MAX_WATTS = 1e6  # of one probe; a register that rises faster is not a register any more
 SURGE_WATTS = 1e4  # of one probe, between two polls that saw less
 COARSEST_STEP = 1.0  # kWh, of the registers there are
+OWED = 10.0  # times what the watts gave while a register stood still: those of a device that hangs do not move either
 STEP_BACK = 0.001  # of the register's value
 GAP_INTERVALS = 2.5  # a hole shorter than so many intervals of the wattmeter is no gap, whatever max_gap says
 
@@ -81,6 +82,7 @@ class EnergyRegister:
     register_left: float = 0.0  # where it was before a reset: a rise back to there shows a wrong reading, no energy
     register_leapt: float = 0.0  # where it was before a jump, for the same reason
     register_lag: float = 0.0  # what a step back that lasted took off it: it may still come back at once
+    register_owed: float = 0.0  # what the watts gave while it was read and stood still, kWh: it may have hung
     stepped_back: bool = False
 
     @property
@@ -128,7 +130,7 @@ class EnergyRegister:
         """Take no difference at the next reading: another device reports this probe from now on."""
         self._count_pending()
         self.register = self.register_at = None
-        self.register_left = self.register_leapt = self.register_lag = 0.0
+        self.register_left = self.register_leapt = self.register_lag = self.register_owed = 0.0
         self.ahead = Span()
 
     def _integrate(self, at: Instant, watts: float, max_gap: float) -> None:
@@ -174,18 +176,21 @@ class EnergyRegister:
 
     def _likely(self, seconds: float) -> float:
         """Return the energy of twice the highest power seen, kWh; where no watts are known, of a tenth of MAX_WATTS."""
-        return (2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10) * seconds / JOULES_PER_KWH
+        watts = 2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10
+        return watts * seconds / JOULES_PER_KWH + OWED * self.register_owed
 
     def _most(self, seconds: float) -> float:
         """Return the most that a register can have risen, kWh: less where the watts were known all the time.
 
-        Much less it cannot be: between two polls a load may come and go that no poll sees.
+        Much less it cannot be: between two polls a load may come and go that no poll sees. What it owes it may make up
+        for at once.
         """
         unknown = self.pending.unknown + self.ahead.unknown
         measured = self.pending.measured + self.ahead.measured
         watched = unknown == 0 and measured > 0.9 * seconds
         watts = max(10 * self.peak_watts, SURGE_WATTS) if watched else MAX_WATTS
-        return min(2 * self.register_step, COARSEST_STEP) + watts * seconds / JOULES_PER_KWH
+        steps = min(2 * self.register_step, COARSEST_STEP)
+        return steps + watts * seconds / JOULES_PER_KWH + OWED * self.register_owed
 
     def _count_difference(self, at: Instant, seconds: float, kwh: float, difference: float) -> None:
         self.total.kwh += max(difference - self.ahead.kwh, 0.0)
@@ -195,7 +200,9 @@ class EnergyRegister:
         if seconds > 0:
             self.register_period = seconds
         if difference > 0:
-            self.register_step = min(difference, self.register_step)
+            self.register_step, self.register_owed = min(difference, self.register_step), 0.0
+        else:
+            self.register_owed += self.pending.kwh
         if self.stepped_back:
             self.register_lag = 0.0  # made up for
         self._restart_from(at, kwh)
@@ -206,7 +213,7 @@ class EnergyRegister:
         if kind == "jump":
             self.register_lag, self.register_leapt = 0.0, before
         self._count_pending()
-        self.ahead = Span()
+        self.ahead, self.register_owed = Span(), 0.0
         self._restart_from(at, kwh)
         return RegisterEvent(kind, before, kwh)
 

@@ -232,6 +232,24 @@ def test_a_register_that_steps_back_and_returns_invents_nothing_however_long_it_
     assert true - 0.005 <= energy.kwh <= true + 0.003
 
 
+def test_a_register_that_hung_makes_up_for_it_at_once():
+    energy = EnergyRegister()
+    energy.add(at(0), 200.0, 49.999)
+    for seconds in range(1, 90):
+        energy.add(at(seconds), 200.0, 50.0)
+    assert energy.add(at(90), 600.0, 50.014) is None
+    assert energy.kwh == pytest.approx(0.015)
+
+
+def test_a_register_that_stood_still_because_nothing_was_drawn_cannot_leap():
+    energy = EnergyRegister()
+    energy.add(at(0), 0.0, 49.999)
+    for seconds in range(1, 90):
+        energy.add(at(seconds), 0.0, 50.0)
+    assert energy.add(at(90), 0.0, 50.014).kind == "jump"
+    assert energy.kwh == pytest.approx(0.001)
+
+
 def test_a_register_that_was_silent_for_long_while_the_watts_were_known_cannot_leap():
     energy = EnergyRegister()
     energy.add(at(0), 100.0, 0.0)

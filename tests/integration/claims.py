@@ -49,7 +49,7 @@ def energy_is_true(result: Result) -> None:
     lasting = Counter(
         each.wattmeter for each in result.episodes if each.kind == "step-back" and each.end - each.begin > LASTS
     )
-    reset = {episode.wattmeter for episode in result.episodes if episode.kind in RESETS}
+    reset = Counter(episode.wattmeter for episode in result.episodes if episode.kind in RESETS)
     wrong = []
     for probe, after in result.after.items():
         true = (after["true"] - result.before[probe]["true"]) / MICROJOULES_PER_KWH
@@ -63,6 +63,7 @@ def energy_is_true(result: Result) -> None:
             continue
         limit = COUNT_KWH * max(1, MISTAKEN * lasting[after["wattmeter"]])
         if after["wattmeter"] in reset:
+            limit += COUNT_KWH * reset[after["wattmeter"]]  # what it had not shown yet when it was reset
             limit += unread_kwh(result, after["wattmeter"], true)
         if abs(counted - true) >= limit:
             faults = [

@@ -52,7 +52,15 @@ def test_every_field_of_the_register_is_in_the_record():
     """A field that is added to EnergyRegister and not here would start anew at every restart."""
     assert [field.name for field in fields(EnergyRegister)] == [
         *("total", "pending", "ahead", "watts_at", "peak_watts", "register", "register_at"),
-        *("register_period", "register_step", "register_left", "register_leapt", "register_lag", "stepped_back"),
+        *(
+            "register_period",
+            "register_step",
+            "register_left",
+            "register_leapt",
+            "register_lag",
+            "register_owed",
+            "stepped_back",
+        ),
     ]
 
 

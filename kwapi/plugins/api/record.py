@@ -16,7 +16,7 @@ from kwapi.plugins.api.probe import Probe
 VERSION = 1
 _NAME_BYTES = NAME_BYTES + len(EXPORT)
 _IDENTITY = Struct(f"<BBBB{_NAME_BYTES}s{NAME_BYTES}s")  # version, lengths of the names, level, probe, wattmeter
-_COUNTS = Struct("<5d 9d Qdd d d Qdd 5d ?")
+_COUNTS = Struct("<5d 9d Qdd d d Qdd 6d ?")
 _NOWHERE = Instant(0, nan, nan)
 _BOOT = (1 << 64) - 1
 
@@ -66,6 +66,7 @@ def pack(probe: Probe) -> bytes:
         energy.register_left,
         energy.register_leapt,
         energy.register_lag,
+        energy.register_owed,
         energy.stepped_back,
     )
 
