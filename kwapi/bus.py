@@ -36,6 +36,8 @@ from kwapi.streams import Answer, Ask, Streams, Verdict
 
 LOG = logging.getLogger(__name__)
 OWN_TOPICS, HEALTH_TOPICS = RESERVED.encode(), TOPIC.encode()  # of Kwapi itself
+SUBSCRIBE = b"\1"  # begins a subscription on its way upstream, and b"\0" its end
+CAPTURE = "inproc://capture"
 DRAINED = 1000  # messages taken before the spools' answers are looked at
 CATCHING_UP = 20  # ms until spools are asked again, while something is missing
 
@@ -53,7 +55,7 @@ class Publisher:
         *,
         boot: int | None = None,
         bind: bool = True,
-        keep: Callable[[bytes], None] = lambda frame: None,
+        keep: Callable[[bytes], None] | None = None,
     ) -> None:
         """``keep`` is given each frame of measurements, and must not wait."""
         self._keep = keep
@@ -110,7 +112,8 @@ class Publisher:
             check_values(message)
             frame = sign(self._key, sender.topic, encode(message))
             self._socket.send(frame)
-            self._keep(frame)
+            if self._keep is not None:
+                self._keep(frame)
             self._seq[sender.topic] = seq + 1
         return True
 
@@ -361,27 +364,62 @@ class Proxy:
     libzmq merges equal subscriptions, so what nobody watches does not travel and what several watch travels once.
     """
 
-    def __init__(self, upstream: Sequence[str], downstream: str, *, bind_upstream: bool = False) -> None:
+    def __init__(
+        self,
+        upstream: Sequence[str],
+        downstream: str,
+        *,
+        bind_upstream: bool = False,
+        keep: Callable[[bytes], None] | None = None,
+        kept: Sequence[str] = ("",),
+    ) -> None:
+        """``keep`` is given each frame of measurements that passes, and ``kept`` is subscribed to for it."""
         self._upstream = upstream
         self._downstream = downstream
         self._bind_upstream = bind_upstream  # publishers connect to us
+        self._keep = keep
+        self._kept = kept
         self._context = zmq.Context()
 
     def run(self, ready: Callable[[], None]) -> None:
         """Pass until stop() is called from another thread; ready() is called once the endpoint is bound."""
         front, back = open_socket(self._context, zmq.XPUB), open_socket(self._context, zmq.XSUB)
+        capture = open_socket(self._context, zmq.PUB) if self._keep is not None else None
         try:
+            if capture is not None:
+                capture.bind(CAPTURE)
             listen(front, self._downstream)
             for endpoint in self._upstream:
                 (listen if self._bind_upstream else connect)(back, endpoint)
+            if capture is not None:
+                for name in self._kept:
+                    back.send(SUBSCRIBE + (topic_of(name) if name else b""))
             ready()
-            zmq.proxy(front, back)
+            zmq.proxy(front, back, capture)
         except zmq.ContextTerminated:
             LOG.debug("the proxy was asked to stop")
         finally:
-            front.close(linger=0)
-            back.close(linger=0)
+            for socket in (front, back, capture):
+                if socket is not None:
+                    socket.close(linger=0)
+
+    def capture(self) -> None:
+        """Hand what passes to ``keep`` until stop() is called. What is too much for it is dropped, and passes."""
+        if self._keep is None:
+            return
+        socket = open_socket(self._context, zmq.SUB)
+        try:
+            socket.subscribe(b"")
+            socket.connect(CAPTURE)
+            while True:
+                frame = socket.recv()
+                if frame[:1] > SUBSCRIBE and not frame.startswith(OWN_TOPICS):  # the rest are subscriptions that pass
+                    self._keep(frame)
+        except zmq.ContextTerminated:
+            LOG.debug("the proxy was asked to stop")
+        finally:
+            socket.close(linger=0)
 
     def stop(self) -> None:
-        """End run(); returns when its sockets are closed."""
+        """End run() and capture(); returns when their sockets are closed."""
         self._context.term()

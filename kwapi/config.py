@@ -52,6 +52,16 @@ PLUGIN = (
         help="ZeroMQ endpoints of kwapi-forwarder, or of kwapi-drivers, that measurements are taken from.",
     ),
     cfg.ListOpt(
+        "replay_endpoint",
+        item_type=Endpoint(),
+        default=["tcp://127.0.0.1:5565"],
+        help="Where to ask for messages that were missed: replay_endpoint of kwapi-drivers, or of forwarders that keep "
+        "some; empty for nowhere.",
+    ),
+    cfg.FloatOpt(
+        "repair_wait", default=60, min=1, help="Seconds without an answer after which what was missed is lost."
+    ),
+    cfg.ListOpt(
         "wattmeters",
         default=[""],
         help="Wattmeters that are subscribed to, by name or by the first parts of a dotted name (lyon takes "
@@ -74,6 +84,24 @@ PLUGIN = (
 )
 
 
+def _spool(directory: str, port: int) -> Sequence[cfg.Opt]:
+    return (
+        cfg.StrOpt(
+            "spool_dir",
+            default=directory,
+            help="Directory where the messages of the last hours are kept, for plugins that missed some; empty: none.",
+        ),
+        cfg.FloatOpt("spool_hours", default=24, min=0.1, help="A message is kept for so many hours at most."),
+        cfg.IntOpt("spool_size", default=1024, min=16, help="Megabytes that the kept messages may take."),
+        cfg.Opt(
+            "replay_endpoint",
+            type=Endpoint(),
+            default=f"tcp://127.0.0.1:{port}",
+            help="ZeroMQ endpoint where plugins ask for what they missed, if anything is kept.",
+        ),
+    )
+
+
 def _threads(default: int) -> cfg.Opt:
     return cfg.IntOpt("threads", default=default, min=1, max=256, help="Threads that answer HTTP requests.")
 
@@ -88,6 +116,7 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             default="tcp://127.0.0.1:5555",
             help="ZeroMQ endpoint where measurements are published.",
         ),
+        *_spool("$state_dir/spool", 5565),
         cfg.IntOpt(
             "max_hung_workers",
             default=32,
@@ -120,6 +149,13 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             type=Endpoint(),
             default="tcp://127.0.0.1:5556",
             help="ZeroMQ endpoint where they are passed on.",
+        ),
+        *_spool("", 5566),
+        cfg.ListOpt(
+            "spool_topics",
+            default=[""],
+            help="Wattmeters whose messages are kept, by name or by the first parts of a dotted name; empty for all. "
+            "What is not kept is passed on only while a plugin subscribes to it.",
         ),
     ),
     "api": (

@@ -1,7 +1,7 @@
 """kwapi-forwarder: carries the bus across a network.
 
 Messages pass untouched, so it needs no secret; subscriptions pass the other way, so that only what somebody watches
-crosses the network, and once.
+crosses the network, and once. With a spool it keeps what passes, and answers plugins that missed some of it.
 """
 
 import logging
@@ -11,6 +11,7 @@ from kwapi import service
 from kwapi.bus import Proxy
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
+from kwapi.spool.keeping import Keeping
 
 LOG = logging.getLogger(__name__)
 
@@ -20,18 +21,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments("forwarder", argv)
     try:
         conf = load("forwarder", arguments.files)
+        if arguments.check_only:
+            return 0
+        service.start_logging(conf.log_level)
+        service.block_signals()
+        keeping = Keeping(conf) if conf.spool_dir else None
     except ConfigError as error:
         return service.refuse(error)
-    if arguments.check_only:
-        return 0
-    service.start_logging(conf.log_level)
-    service.block_signals()
     LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)
-    proxy = Proxy(conf.probes_endpoint, conf.forwarder_endpoint)
-    task = service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))
-    task.start()
-    status = service.wait([task])
+    keep = keeping.spool.hand if keeping else None
+    proxy = Proxy(conf.probes_endpoint, conf.forwarder_endpoint, keep=keep, kept=conf.spool_topics)
+    tasks = [service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))]
+    if keeping:
+        tasks += [service.Task("capture", lambda _: proxy.capture()), *keeping.tasks]
+    for task in tasks:
+        task.start()
+    status = service.wait(tasks)
     service.notify("STOPPING=1")
     proxy.stop()
-    service.stop([task])
+    service.stop(tasks)
     return status

@@ -21,8 +21,10 @@ from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.health import Health
 from kwapi.signing import Key, make_key_file, read_key
+from kwapi.spool.keeping import Keeping
 
 LOG = logging.getLogger(__name__)
+Keep = Callable[[bytes], None]
 LIVE_OPTIONS = {"log_level"}  # of [DEFAULT]: those that a reload changes
 
 
@@ -54,11 +56,12 @@ class Daemon:
         self._closing: list[Callable[[], None]] = []
         self._can_be_heard = threading.Event()
         mutes = Path(conf.state_dir) / FILE_NAME
+        keep = self._keep(conf)
         self.fleet: Fleet
         if conf.workers:
-            self.fleet = self._share_out(conf, wattmeters, key, mutes)
+            self.fleet = self._share_out(conf, wattmeters, key, mutes, keep)
         else:
-            publisher = Publisher(conf.probes_endpoint, key)
+            publisher = Publisher(conf.probes_endpoint, key, keep=keep)
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
@@ -112,11 +115,23 @@ class Daemon:
             close()
         service.stop(self.tasks)
 
-    def _share_out(self, conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], key: Key, mutes: Path) -> Shares:
+    def _keep(self, conf: cfg.ConfigOpts) -> Keep | None:
+        """Return what keeps the frames that are published, None if nothing does."""
+        if not conf.spool_dir:
+            return None
+        keeping = Keeping(conf)
+        self.tasks += keeping.tasks
+        return keeping.spool.hand
+
+    def _share_out(
+        self, conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], key: Key, mutes: Path, keep: Keep | None
+    ) -> Shares:
         endpoint = new_endpoint()
-        proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True)
+        proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep)
         self._closing.append(proxy.stop)
         self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=self._can_be_heard.set)))
+        if keep:
+            self.tasks.append(service.Task("capture", lambda _: proxy.capture()))
 
         def orders(number: int) -> Orders:
             program = f"kwapi-drivers[{number}]"

@@ -75,7 +75,7 @@ class Spool:
         """Keep what is handed in, until stop is set and all of it is written."""
         synced_at = self._steady_clock()
         while not (stop.is_set() and self._queue.empty()):
-            if frames := self._gather():
+            if frames := self._gather(stop):
                 self.keep(frames)
             if (now := self._steady_clock()) - synced_at >= SYNC:
                 self._guard(self.tidy)
@@ -103,13 +103,13 @@ class Spool:
             os.close(self._lock)
             self._lock = -1
 
-    def _gather(self) -> list[bytes]:
+    def _gather(self, stop: Event) -> list[bytes]:
         """Return what was handed in, [] if nothing was for a while."""
         try:
             frames = [self._queue.get(timeout=IDLE)]
         except Empty:
             return []
-        time.sleep(GROUP)
+        stop.wait(GROUP)
         while not self._queue.empty():
             frames.append(self._queue.get())
         return frames

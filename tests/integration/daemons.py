@@ -36,13 +36,14 @@ class Site:
     def __init__(self, directory: Path, drivers: str) -> None:
         self.directory = directory
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.published, self.forwarded = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+        self.published, self.forwarded, self.replayed = (f"tcp://127.0.0.1:{free_port()}" for _ in range(3))
         self.api_port, self.rrd_port = free_port(), free_port()
         common = f"[DEFAULT]\nstate_dir = {directory}/state\nlog_level = debug\n"
+        replay = f"replay_endpoint = {self.replayed}\n"
         files = {
-            "drivers": f"{common}probes_endpoint = {self.published}\n{drivers}",
+            "drivers": f"{common}probes_endpoint = {self.published}\n{replay}{drivers}",
             "forwarder": f"{common}probes_endpoint = {self.published}\nforwarder_endpoint = {self.forwarded}\n",
-            "api": f"{common}probes_endpoint = {self.forwarded}\nport = {self.api_port}\nacl_enabled = false\n",
+            "api": f"{common}{replay}probes_endpoint = {self.forwarded}\nport = {self.api_port}\nacl_enabled = false\n",
             "rrd": f"{common}probes_endpoint = {self.forwarded}\nport = {self.rrd_port}\n",
         }
         for name, text in files.items():

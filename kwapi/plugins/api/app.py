@@ -22,6 +22,7 @@ from kwapi.plugins.api.registers import DIRECTORY, Registers
 from kwapi.plugins.api.serving import keep_pauses_short, serving_problems, serving_tasks
 from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.views import create_app
+from kwapi.plugins.positions import Positions
 from kwapi.plugins.subscription import subscriber_of
 
 LOG = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
     """Return all that kwapi-api does, in the order in which it stops; ConfigError if something cannot be had."""
-    subscriber = subscriber_of(conf)
     directory = Path(conf.state_dir) / DIRECTORY
+    positions = Positions(directory / "positions.json")
+    subscriber = subscriber_of(conf, saved=positions.load(), repair=True)
     with ExitStack() as undo:
         registers = Registers(directory)
         undo.callback(registers.close)  # or the next start after one of the machine would tell of a loss of power
@@ -89,6 +91,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
 
     return [
         service.Task("bus", hear),
+        service.Task("positions", lambda stop: positions.run(stop, subscriber.gate.streams.positions)),
         service.Task("orders", orders.run),
         service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
         *serving,

@@ -1,0 +1,22 @@
+"""What a daemon with a spool does: keep frames, and answer those who missed some."""
+
+from oslo_config import cfg
+
+from kwapi import service
+from kwapi.replay import Service
+from kwapi.spool.store import Spool
+
+MEGABYTE = 1 << 20
+
+
+class Keeping:
+    """The spool of a daemon's configuration and its replay endpoint; ConfigError if one of them cannot be had."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
+        try:
+            replay = Service(conf.replay_endpoint, conf.spool_dir)
+        except BaseException:
+            self.spool.close()
+            raise
+        self.tasks = [service.Task("spool", self.spool.run), service.Task("replay", replay.run)]

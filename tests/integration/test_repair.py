@@ -1,0 +1,87 @@
+"""What kwapi-api missed it gets from the spool of kwapi-drivers: energy without a gap, whoever was killed."""
+
+import time
+from itertools import pairwise
+
+import pytest
+
+from kwapi.bus import Gate, Subscriber
+from kwapi.signing import KeyRing, read_key
+from tests.integration.daemons import Site
+from tests.integration.listener import Listener
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+SECTIONS = "[meter]\ndriver = dummy\nload = steady\nwatts = 3600\ninterval = 0.1\nprobes = taurus-1\n"
+MAX_GAP = 1.0  # seconds
+AWAY = 3 * MAX_GAP
+
+
+@pytest.fixture(params=[0, 2], ids=["in one process", "in workers"])
+def site(tmp_path, request):
+    with Site(tmp_path, f"workers = {request.param}\n{SECTIONS}") as site:
+        with (tmp_path / "api.conf").open("a") as conf:
+            conf.write(f"max_gap = {MAX_GAP}\n")
+        site.start("drivers", "forwarder", "api")
+        eventually(lambda: site.probes().get("taurus-1", {}).get("kwh", 0) > 0.0005)
+        eventually((tmp_path / "state/energy/positions.json").exists)
+        yield site
+
+
+def away():
+    """Let the time pass in which somebody is dead."""
+    end = time.monotonic() + AWAY
+    eventually(lambda: time.monotonic() > end)
+
+
+def caught_up(site):
+    """Return the probe, once its newest value is of now."""
+
+    def newest():
+        answer = site.get("/v2/probes?id=taurus-1")
+        return answer and answer["probes"] and answer["probes"][0]
+
+    eventually(lambda: (probe := newest()) and probe["timestamp"] > time.time() - 0.5)
+    return newest()
+
+
+def all_time_is_counted(site):
+    probe = caught_up(site)
+    assert probe["unknown_seconds"] == 0
+    assert probe["kwh"] * 1000 == pytest.approx(probe["timestamp"] - probe["kwh_since"], abs=0.05)
+
+
+def test_time_in_which_the_api_was_dead_is_counted(site):
+    site.kill("api")
+    away()
+    site.start("api")
+    all_time_is_counted(site)
+
+
+def test_time_in_which_the_forwarder_was_dead_is_counted(site):
+    site.kill("forwarder")
+    away()
+    site.start("forwarder")
+    all_time_is_counted(site)
+
+
+def test_what_drivers_sent_before_they_were_killed_is_counted(site):
+    """The API is dead meanwhile, so that it has two boots to catch up with."""
+    gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]))
+    with Listener(Subscriber([site.published], [""], gate)) as bus:
+        site.kill("api")
+        away()
+        site.kill("drivers")
+        site.start("drivers")
+        away()
+        site.start("api")
+        probe = caught_up(site)
+        (gap,) = [
+            after.timestamp - before.timestamp
+            for before, after in pairwise(bus.of("meter"))
+            if after.boot != before.boot
+        ]
+    assert probe["unknown_seconds"] == pytest.approx(gap if gap > MAX_GAP else 0.0, abs=0.05)
+    known = probe["timestamp"] - probe["kwh_since"] - probe["unknown_seconds"]
+    assert probe["kwh"] * 1000 == pytest.approx(known, abs=0.05)
