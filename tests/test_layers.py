@@ -72,7 +72,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.app",),
     ("kwapi.forwarder",),
     ("kwapi.plugins.subscription", "kwapi.plugins.ownership"),
-    ("kwapi.plugins.rrd.archive", "kwapi.plugins.rrd.figures", "kwapi.plugins.api.states"),
+    ("kwapi.plugins.rrd.archive", "kwapi.plugins.rrd.figures", "kwapi.plugins.rrd.look", "kwapi.plugins.api.states"),
     ("kwapi.plugins.api.events", "kwapi.plugins.api.machines", "kwapi.plugins.api.probe", "kwapi.plugins.api.slots"),
     ("kwapi.plugins.api.record",),
     ("kwapi.plugins.api.registers",),

@@ -8,7 +8,8 @@ import rrdtool
 
 from kwapi.plugins.rrd.archive import ARCHIVES, WEEK
 from kwapi.plugins.rrd.figures import amount, measure
-from kwapi.plugins.rrd.graph import NAMED, PERIODS, Graphs, colour, shortened, window
+from kwapi.plugins.rrd.graph import NAMED, PERIODS, Graphs, shortened, window
+from kwapi.plugins.rrd.look import Look, Target, colour
 from kwapi.plugins.rrd.store import Store
 from tests.clock import Clock
 from tests.messages import message
@@ -16,6 +17,9 @@ from tests.messages import message
 NOW = 1_800_000_000.0
 NASTY = ["a:b", "50%", "%s%lf\\n", "back\\slash", "tab\\tulator", "end\\", "\"'", "Ünï 机", "<b>&amp;", "-x", ".."]
 CLOSE = 1e-3
+ALL = Target()
+LOOK = Look()
+DARK = Look(dark=True)
 
 
 class CountingStore(Store):
@@ -42,6 +46,10 @@ def clock():
 @pytest.fixture
 def store(tmp_path, clock):
     return CountingStore(tmp_path / "a:b 50% \\ Ünï", clock=clock, steady_clock=clock)
+
+
+def of(name):
+    return Target("probe", (name,))
 
 
 def add(store, timestamp, watts, names=("taurus-1",), **fields):
@@ -178,32 +186,32 @@ def test_every_name_can_be_drawn(store):
     for step in range(60):
         add(store, NOW - 60 + step, [100.0] * len(NASTY), NASTY)
     graphs = Graphs(store, price=0.2, currency="50%:\\")
-    plain = size(graphs.graph("minute").png)
-    assert plain[0] > 800 and plain[1] > 200
+    plain = size(graphs.graph("minute", ALL, LOOK).image)
+    assert plain[0] > 640 and plain[1] > 160
     for name in NASTY:
-        assert size(graphs.graph("minute", name).png)[0] == plain[0]
+        assert size(graphs.graph("minute", of(name), LOOK).image)[0] == plain[0]
 
 
 def test_two_hundred_probes_make_a_summary_of_bounded_height(store):
     few, many = [f"n{n}" for n in range(NAMED)], [f"n{n}" for n in range(200)]
     for step in range(30):
         add(store, NOW - 30 + step, range(NAMED), few)
-    small = size(Graphs(store).graph("minute").png)
+    small = size(Graphs(store).graph("minute", ALL, LOOK).image)
     for step in range(30):
         add(store, NOW - 300 + 30 + step, range(180), many[NAMED:], wattmeter="other")
         add(store, NOW + 1 + step, range(NAMED), few)
-    large = size(Graphs(store).graph("minute").png)
+    large = size(Graphs(store).graph("minute", ALL, LOOK).image)
     assert large[0] == small[0] and 0 < large[1] - small[1] < 50
 
 
 def test_without_measurements_a_picture_says_so(store):
     graphs = Graphs(store)
-    assert size(graphs.graph("minute").png)[0] > 800
+    assert size(graphs.graph("minute", ALL, LOOK).image)[0] > 640
     for step in range(20):
         add(store, NOW - 20 + step, [100.0])
-    empty = graphs.graph("year")
-    assert size(empty.png)[0] > 800
-    assert graphs.graph("minute").png != empty.png
+    empty = graphs.graph("year", ALL, LOOK)
+    assert size(empty.image)[0] > 640
+    assert graphs.graph("minute", ALL, LOOK).image != empty.image
 
 
 def test_a_broken_file_does_not_spoil_the_summary(store):
@@ -212,8 +220,8 @@ def test_a_broken_file_does_not_spoil_the_summary(store):
     store.flush()
     store.path("cut").write_bytes(b"")
     graphs = Graphs(store)
-    assert size(graphs.graph("minute").png)
-    assert size(graphs.graph("minute", "cut").png)
+    assert size(graphs.graph("minute", ALL, LOOK).image)
+    assert size(graphs.graph("minute", of("cut"), LOOK).image)
     assert {probe.name: probe.broken for probe in store.probes()} == {"sound": False, "cut": True}
 
 
@@ -222,15 +230,15 @@ def test_a_graph_is_drawn_once_until_its_archive_has_a_new_row(store, clock, per
     graphs = Graphs(store, clock=clock)
     clock.now = NOW // WEEK * WEEK + 60.0
     add(store, clock.now - 5, [100.0])
-    first = graphs.graph(period)
+    first = graphs.graph(period, ALL, LOOK)
     assert first.fresh_until == clock.now + fresh
     clock.now = first.fresh_until - 0.1
-    assert graphs.graph(period) is first
+    assert graphs.graph(period, ALL, LOOK) is first
     assert store.drawn == 1
     clock.now += 0.1
-    graphs.graph(period)
-    graphs.graph(period, dark=True)
-    graphs.graph(period, "taurus-1")
+    graphs.graph(period, ALL, LOOK)
+    graphs.graph(period, ALL, DARK)
+    graphs.graph(period, of("taurus-1"), LOOK)
     assert store.drawn == 4
 
 
@@ -239,7 +247,7 @@ def test_requests_at_once_draw_a_graph_once(store, clock):
     graphs = Graphs(store, clock=clock)
     store.gate.clear()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(graphs.graph("day"))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: answers.append(graphs.graph("day", ALL, LOOK))) for _ in range(4)]
     for thread in threads:
         thread.start()
     store.gate.set()
@@ -252,11 +260,11 @@ def test_requests_at_once_draw_a_graph_once(store, clock):
 def test_different_graphs_at_once_are_whole(store, clock):
     for step in range(100):
         add(store, NOW - 100 + step, [100.0, 200.0], ["a", "b"])
-    wanted = [(period, name) for period in ("minute", "hour") for name in ("a", "b", None)]
-    alone = [Graphs(store, clock=clock).graph(*one).png for one in wanted]
+    wanted = [(period, target, LOOK) for period in ("minute", "hour") for target in (of("a"), of("b"), ALL)]
+    alone = [Graphs(store, clock=clock).graph(*one).image for one in wanted]
     graphs = Graphs(store, clock=clock)
     found = {}
-    threads = [threading.Thread(target=lambda one=one: found.update({one: graphs.graph(*one).png})) for one in wanted]
+    threads = [threading.Thread(target=lambda one=one: found.update({one: graphs.graph(*one).image})) for one in wanted]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -268,7 +276,7 @@ def test_the_cache_is_bounded_and_forgets_the_least_used(store, clock):
     graphs = Graphs(store, cache_size=2, clock=clock)
     add(store, NOW - 1, [100.0])
     for period in ("day", "week", "day", "year", "day", "week"):
-        graphs.graph(period)
+        graphs.graph(period, ALL, LOOK)
     assert store.drawn == 4
 
 

@@ -9,13 +9,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import rrdtool
 
 from kwapi.plugins.rrd.archive import ARCHIVES
 from kwapi.plugins.rrd.figures import Figures, amount, combined, escape, known_count, literal, measure, watts
+from kwapi.plugins.rrd.look import CONTENT_TYPES, Look, Plot, Target, Theme, colour, theme
 from kwapi.plugins.rrd.store import Probe, Store
 
 PERIODS = {  # as in "the last ..."
@@ -26,55 +26,29 @@ PERIODS = {  # as in "the last ..."
     "month": "month",
     "year": "year",
 }
-WIDTH, HEIGHT = 800, 200  # pixels of the plot
 NAMED = 20  # probes a summary names, the largest; the others are one band
 NAME_WIDTH = 32  # characters in a legend
 CELL_WIDTHS = (11, 11, 11, 11, 14, 14)  # of its columns
 BOX = "  "  # as wide as the coloured box of a line that has one
 LATE = 60  # seconds that a row may need to be complete: slow wattmeters, and what waits to be written
 
-# Okabe and Ito's colours without black, which the colour-blind can tell apart, as they are and in other shades.
-PALETTE = ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
-SHADES = (0.0, 0.45, -0.3, 0.7, -0.55)  # towards white, or towards black
-
-
-class Theme(NamedTuple):
-    """Colours of a picture's parts."""
-
-    back: str
-    font: str
-    grid: str
-    others: str
-
-    def arguments(self) -> list[str]:
-        pairs = {
-            "BACK": self.back, "CANVAS": self.back, "SHADEA": self.back, "SHADEB": self.back, "FRAME": self.back,
-            "ARROW": self.back, "FONT": self.font, "AXIS": self.grid, "GRID": f"{self.grid}60",
-            "MGRID": f"{self.grid}a0",
-        }  # fmt: skip
-        return [argument for part, colour in pairs.items() for argument in ("--color", f"{part}#{colour}")]
-
-
-LIGHT = Theme(back="ffffff", font="26303a", grid="aab4be", others="b8bfc6")
-DARK = Theme(back="171c21", font="d5dbe1", grid="56616b", others="6b747c")
-
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A picture, its fingerprint, and until when it stays as it is (Unix seconds)."""
+    """A picture with its type and fingerprint, when it was drawn and until when it stays as it is (Unix seconds).
 
-    png: bytes
+    ``plot`` is None where there is nothing but a message.
+    """
+
+    image: bytes
+    content_type: str
     etag: str
+    modified: float
     fresh_until: float
+    plot: Plot | None
 
 
-def colour(number: int) -> str:
-    """Return the colour of a probe's number, so that it has the same in every graph."""
-    base = PALETTE[number % len(PALETTE)]
-    shade = SHADES[number // len(PALETTE) % len(SHADES)]
-    target = 255 if shade > 0 else 0
-    channels = (int(base[position : position + 2], 16) for position in (0, 2, 4))
-    return "".join(f"{round(channel + (target - channel) * abs(shade)):02x}" for channel in channels)
+Key = tuple[str, Target, Look]
 
 
 def window(period: str, now: float) -> tuple[int, int]:
@@ -131,17 +105,17 @@ class Graphs:
         self._lock = threading.Lock()
         # librrd 1.7.2 with two threads in Pango at once: pictures without text, and crashes.
         self._drawing = threading.Lock()
-        self._cache: OrderedDict[tuple[str, str | None, bool], Graph] = OrderedDict()
+        self._cache: OrderedDict[Key, Graph] = OrderedDict()
 
-    def graph(self, period: str, probe: str | None = None, *, dark: bool = False) -> Graph:
-        """Return the graph of a probe, or without one the summary of all probes that count to the total."""
-        key = (period, probe, dark)
+    def graph(self, period: str, target: Target, look: Look) -> Graph:
+        """Return the graph of a target over a period."""
+        key = (period, target, look)
         if (kept := self._kept(key)) is not None:
             return kept
         with self._drawing:
             if (kept := self._kept(key)) is not None:  # drawn while we waited
                 return kept
-            graph = self._draw(period, probe, DARK if dark else LIGHT)
+            graph = self._draw(period, target, look)
             with self._lock:
                 self._cache[key] = graph
                 self._cache.move_to_end(key)
@@ -149,7 +123,7 @@ class Graphs:
                     self._cache.popitem(last=False)
         return graph
 
-    def _kept(self, key: tuple[str, str | None, bool]) -> Graph | None:
+    def _kept(self, key: Key) -> Graph | None:
         with self._lock:
             graph = self._cache.get(key)
             if graph is None or graph.fresh_until <= self._clock():
@@ -157,35 +131,35 @@ class Graphs:
             self._cache.move_to_end(key)
             return graph
 
-    def _draw(self, period: str, name: str | None, theme: Theme) -> Graph:
+    def _draw(self, period: str, target: Target, look: Look) -> Graph:
         now = self._clock()
-        probes = [probe for probe in self.store.probes() if (probe.counted if name is None else probe.name == name)]
+        probes = [probe for probe in self.store.probes() if _shown(probe, target)]
         self.store.flush(probe.name for probe in probes)
         start, end = window(period, max([now, *(probe.timestamp or 0.0 for probe in probes)]))
         end = known_until(period, end, probes)
-        if name is None and ARCHIVES[period].resolution < LATE:
+        if target.kind != "probe" and ARCHIVES[period].resolution < LATE:
             start += 2 * ARCHIVES[period].resolution  # rows that some files lose while others are still to be read
-        title = f"{'All probes' if name is None else literal(name)}, last {PERIODS[period]}"
-        plot = ["--start", str(start), "--end", str(end), "--title", title, *theme.arguments()]
+        title = f"{literal(_title(target))}, last {PERIODS[period]}"
+        plot = ["--start", str(start), "--end", str(end), "--title", title]
         usable = [probe for probe in probes if not probe.broken and self.store.readable(probe.name)]
         if not usable:
-            return _graph(_message("No probe to show.", plot), now)
+            return _message("No probe to show.", plot, look, now, now)
         fresh_until = next_row(period, now)
         figures, total = measure([self.store.path(probe.name) for probe in usable], start, end)
         seen = [(probe, one) for probe, one in zip(usable, figures, strict=True) if one.seconds]
         if not seen:
             due = time.strftime("%d %B %Y, %H:%M:%S", time.localtime(fresh_until))
-            return _graph(_message(f"No point in this time. The next may come at {due}.", plot), fresh_until)
-        if name is not None:
-            return _graph(_picture(plot, self._single(*seen[0])), fresh_until)
+            return _message(f"No point in this time. The next may come at {due}.", plot, look, now, fresh_until)
+        if target.kind == "probe":
+            return _picture(plot, self._single(*seen[0]), look, now, fresh_until)
         if len(seen) < len(usable):
             _, total = measure([self.store.path(probe.name) for probe, _ in seen], start, end)
-        elements = self._stack(seen, total, start, end, theme)
+        elements = self._stack(seen, total, start, end, theme(look))
         if missing := len(probes) - len(seen):
             elements.append(f"COMMENT:{missing} of {len(probes)} probes without a measurement in this time.\\l")
         if total.partly:
             elements.append("COMMENT:Where the graph is shaded some probes were not measured.\\l")
-        return _graph(_picture(plot, elements), fresh_until)
+        return _picture(plot, elements, look, now, fresh_until)
 
     def _single(self, probe: Probe, figures: Figures) -> list[str]:
         shade = colour(probe.number)
@@ -237,18 +211,46 @@ def _row(name: str, cells: Sequence[str]) -> str:
     return escape(literal(f"{shortened(name):{NAME_WIDTH}}{columns}")) + "\\l"
 
 
-def _graph(png: bytes, fresh_until: float) -> Graph:
-    return Graph(png, hashlib.sha256(png).hexdigest()[:32], fresh_until)
+def _shown(probe: Probe, target: Target) -> bool:
+    """Return whether a graph of the target is of this probe too."""
+    if target.kind in ("probe", "chosen"):
+        return probe.name in target.names
+    return probe.counted and (target.kind == "all" or site_of(probe.wattmeter) in target.names)
 
 
-def _message(text: str, plot: Sequence[str]) -> bytes:
-    return _picture([*plot, "--y-grid", "none"], ["HRULE:0#00000000", f"COMMENT:{escape(text)}\\c"])
+def site_of(wattmeter: str) -> str:
+    """Return the first part of a dotted name; a name without a dot belongs to the site ""."""
+    site, dot, _ = wattmeter.partition(".")
+    return site if dot else ""
 
 
-def _picture(plot: Sequence[str], elements: Sequence[str]) -> bytes:
-    """Return a PNG; it never touches the disk."""
-    size = ["--width", str(WIDTH), "--height", str(HEIGHT), "--border", "0", "--lower-limit", "0"]
-    style = ["--vertical-label", "W", "--disable-rrdtool-tag", "--dynamic-labels"]
+def _title(target: Target) -> str:
+    match target.kind:
+        case "all":
+            return "All probes"
+        case "site":
+            return target.names[0] or "Probes of no site"
+        case "probe":
+            return target.names[0]
+    return f"{len(target.names)} probes"
+
+
+def _message(text: str, plot: Sequence[str], look: Look, now: float, fresh_until: float) -> Graph:
+    elements = ["HRULE:0#00000000", f"COMMENT:{escape(text)}\\c"]
+    return replace(_picture([*plot, "--y-grid", "none"], elements, look, now, fresh_until), plot=None)
+
+
+def _picture(plot: Sequence[str], elements: Sequence[str], look: Look, now: float, fresh_until: float) -> Graph:
+    """Draw; it never touches the disk."""
+    size = ["--width", str(look.width), "--height", str(look.height), "--zoom", str(look.zoom)]
+    style = ["--imgformat", look.format.upper(), "--border", "0", "--lower-limit", "0", *theme(look).arguments()]
+    style += ["--vertical-label", "W", "--disable-rrdtool-tag", "--dynamic-labels"]
     fonts = ["--font", "DEFAULT:9:DejaVu Sans", "--font", "TITLE:11:DejaVu Sans", "--font", "LEGEND:9:DejaVu Sans Mono"]
-    image: bytes = rrdtool.graphv("-", *size, *style, *fonts, list(plot), list(elements))["image"]
-    return image
+    drawn = rrdtool.graphv("-", *size, *style, *fonts, list(plot), list(elements))
+    image: bytes = drawn["image"]
+    left, top, width, height, start, end = (
+        drawn[f"graph_{part}"] for part in ("left", "top", "width", "height", "start", "end")
+    )
+    place = Plot(left, top, width, height, start, end, lower=drawn["value_min"], upper=drawn["value_max"])
+    etag = hashlib.sha256(image).hexdigest()[:32]
+    return Graph(image, CONTENT_TYPES[look.format], etag, now, fresh_until, place)

@@ -40,8 +40,7 @@ def create_app(
         ("/", "home", pages.home),
         ("/last/<period>/", "last", pages.last),
         ("/probe/<probe>/", "probe", pages.probe),
-        ("/graph/<period>/", "summary_graph", images.summary),
-        ("/graph/<period>/<probe>/", "probe_graph", images.probe),
+        *images.routes(),
         ("/healthz", "healthz", lambda: jsonify(status="ok", **counts(), conflicts=store.conflicts.counts)),
     )
     for path, endpoint, view in routes:
