@@ -57,7 +57,7 @@ def test_a_file_has_the_archives_of_the_periods(store):
     assert layout["ds[w].min"] is None and layout["ds[w].max"] is None
     found = [(layout[f"rra[{n}].pdp_per_row"], layout[f"rra[{n}].rows"]) for n in range(len(ARCHIVES))]
     assert found == [tuple(archive) for archive in ARCHIVES.values()]
-    assert {layout[f"rra[{n}].cf"] for n in range(len(ARCHIVES))} == {"AVERAGE"}
+    assert [layout[f"rra[{n}].cf"] for n in range(14)] == ["AVERAGE"] * 6 + ["MIN"] * 4 + ["MAX"] * 4
 
 
 def test_a_value_stands_for_the_second_before_it(store):

@@ -1,17 +1,20 @@
-"""One RRD file: its name, its layout, and how measurements become arguments of rrdtool.
+"""One RRD file: its name, its layout, what it tells of itself, and how measurements become arguments of rrdtool.
 
 A file has two data sources with a step of 1 s: ``w``, the watts as measured, and ``known``, the share of the time that
 was measured: 1 while one measurement follows the other, 0 in a gap. A row of an archive holds the average of those of
 its seconds that are known and doesn't say how many they were, so with ``w`` alone a week of which one day was measured
 would count as nothing or as a week. watts x known is exact in every archive.
+
+Every archive has averages, the coarse ones the lowest and the highest second too; files made by Kwapi before have no
+such extremes, and are read and written as they are. The file of a total has a third source, ``complete`` (totals.py).
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import rrdtool
 
@@ -39,23 +42,57 @@ ARCHIVES = {
     "month": Archive(6 * 3600, 124),
     "year": Archive(WEEK, 53),
 }
+EXTREMES = ("day", "week", "month", "year")  # with MIN and MAX; those of the hour would make a file 12 kB larger
+SUFFIX = ".rrd"
 
 
 def file_name(probe: str) -> str:
-    """Return the name of a probe's file, at most 253 bytes; urllib.parse.unquote turns it back."""
-    return f"{quote(probe, safe='')}.rrd"
+    """Return the name of a probe's file, at most 253 bytes."""
+    return f"{quote(probe, safe='')}{SUFFIX}"
 
 
-def create(path: Path, heartbeat: int, timestamp: float) -> None:
-    """Create a file that takes values from ``timestamp`` on."""
+def probe_of(name: str) -> str:
+    """Return the probe whose file has that name."""
+    return unquote(name.removesuffix(SUFFIX))
+
+
+def create(path: Path, heartbeat: int, timestamp: float, shares: Sequence[str] = ("known",)) -> None:
+    """Create a file that takes values from ``timestamp`` on: watts, and sources that say how much they stand for."""
     # It starts with a row of every archive, so that the time before counts as not known: rrdtool shortens the row in
     # which a file starts.
     start = int(timestamp) // WEEK * WEEK
     temporary = path.with_name(".new")  # short: rrdtool appends to the name, and that of path can be as long as allowed
-    sources = [f"DS:w:GAUGE:{heartbeat}:U:U", f"DS:known:GAUGE:{ALWAYS}:U:U"]
-    archives = [f"RRA:AVERAGE:{XFF}:{resolution}:{rows}" for resolution, rows in ARCHIVES.values()]
+    sources = [f"DS:w:GAUGE:{heartbeat}:U:U", *(f"DS:{share}:GAUGE:{ALWAYS}:U:U" for share in shares)]
+    archives = [_archive("AVERAGE", period) for period in ARCHIVES]
+    archives += [_archive(function, period) for function in ("MIN", "MAX") for period in EXTREMES]
     rrdtool.create(str(temporary), "--start", str(start), "--step", "1", sources, archives)
     os.replace(temporary, path)
+
+
+def has_extremes(path: Path) -> bool:
+    """Return whether a file has MIN and MAX; one that was made before them has not."""
+    layout = rrdtool.info(str(path))
+    return any(layout.get(f"rra[{number}].cf") == "MAX" for number in range(len(ARCHIVES) + 2 * len(EXTREMES)))
+
+
+def newest(path: Path) -> tuple[float, float | None]:
+    """Return the second of a file's newest value, and the value."""
+    # lastupdate has the time as well, but as local time, which is ambiguous when the clock changes.
+    return float(rrdtool.last(str(path))), rrdtool.lastupdate(str(path))["ds"]["w"]
+
+
+def first_known(path: Path) -> float | None:
+    """Return about when a file got its first value, as exactly as it still knows; None if it has none."""
+    last = rrdtool.last(str(path))
+    begin, end = float("-inf"), float("inf")  # of the row with the first value
+    for resolution, rows in reversed(ARCHIVES.values()):
+        newest_row = last // resolution * resolution
+        window = ["-r", str(resolution), "-s", str(newest_row - (rows - 1) * resolution), "-e", str(newest_row)]
+        (start, _, step), _, found = rrdtool.fetch(str(path), "AVERAGE", *window)
+        known = next((start + row * step for row, values in enumerate(found) if values[0] is not None), None)
+        if known is not None and begin - step < known < end:
+            begin, end = float(known), float(known + step)
+    return begin if end < float("inf") else None
 
 
 def update_arguments(values: Iterable[tuple[float, float]], written: float, max_gap: float) -> tuple[list[str], float]:
@@ -73,3 +110,8 @@ def update_arguments(values: Iterable[tuple[float, float]], written: float, max_
             written = timestamp
             arguments.append(f"{written:.3f}:{watts!r}:1")
     return arguments, written
+
+
+def _archive(function: str, period: str) -> str:
+    resolution, rows = ARCHIVES[period]
+    return f"RRA:{function}:{XFF}:{resolution}:{rows}"

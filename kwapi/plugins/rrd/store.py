@@ -32,20 +32,29 @@ MAX_AHEAD = 60.0  # seconds; one value far ahead of its time would shut out all 
 class Probe:
     """A probe as it stands now.
 
-    ``number`` counts probes in the order in which they were first heard of, ``counted`` says that it is part of the
-    total, ``broken`` that its file can't be used.
+    ``number`` counts probes in the order in which they were first heard of and stays with the name, ``counted`` says
+    that it is part of the total, ``broken`` that its file can't be used. The state is up, stale, down (``reason`` says
+    why) or muted.
     """
 
     name: str
     number: int
     wattmeter: str
+    site: str
     level: str
     interval: float
     watts: float | None
     timestamp: float | None
-    stale: bool
+    first_seen: float | None
+    state: str
+    reason: str
     counted: bool
     broken: bool
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is not measured now, for whatever reason."""
+        return self.state != "up"
 
 
 @dataclass(slots=True)
@@ -55,6 +64,7 @@ class _Series:
     level: str
     interval: float
     path: Path
+    first_seen: float | None = None
     watts: float | None = None
     timestamp: float = 0.0  # of the newest value taken
     heard_at: float = 0.0  # by our steady clock
@@ -67,6 +77,11 @@ class _Series:
 def natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts node-2 before node-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def site_of(wattmeter: str) -> str:
+    """Return the site of a wattmeter: the first part of a dotted name, "" of any other."""
+    return wattmeter.partition(".")[0] if "." in wattmeter else ""
 
 
 class Store:
@@ -140,11 +155,14 @@ class Store:
                 name,
                 one.number,
                 one.wattmeter,
+                site_of(one.wattmeter),
                 one.level,
                 one.interval,
                 one.watts,
                 one.timestamp or None,
-                stale=not one.timestamp or now - one.heard_at > stale_after(one.interval),
+                one.first_seen,
+                "up" if one.timestamp and now - one.heard_at <= stale_after(one.interval) else "stale",
+                "",
                 counted=name in counted,
                 broken=one.broken,
             )
@@ -159,6 +177,16 @@ class Store:
             gone = has_lapsed(now - one.heard_at, one.interval, self.cleaning_interval)
             (lapsed if gone else live).setdefault(one.wattmeter, {})[name] = one.level
         return {name for levels in (lapsed | live).values() for name in counted_probes(levels)}
+
+    def probe(self, name: str) -> Probe | None:
+        """Return a probe as it stands now, None if there is none of that name."""
+        return next((probe for probe in self.probes() if probe.name == name), None)
+
+    def sites(self) -> list[str]:
+        """Return the sites that have probes, by name."""
+        with self._lock:
+            sites = {site_of(one.wattmeter) for one in self._series.values()}
+        return sorted(sites, key=natural)
 
     def path(self, probe: str) -> Path:
         """Return the file of a probe."""
