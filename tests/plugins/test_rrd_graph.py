@@ -1,5 +1,6 @@
 import struct
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 
@@ -212,6 +213,21 @@ def test_without_measurements_a_picture_says_so(store):
     empty = graphs.graph("year", ALL, LOOK)
     assert size(empty.image)[0] > 640
     assert graphs.graph("minute", ALL, LOOK).image != empty.image
+
+
+def test_a_bare_picture_has_the_size_that_was_asked_for(store, clock):
+    graphs = Graphs(store, clock=clock)
+    look = Look(width=428, height=120, bare=True)
+    empty = graphs.graph("minute", Target(), look)
+    assert size(empty.image) == (428, 120) and empty.plot is None
+    add(store, NOW - 20, [100.0])
+    add(store, NOW - 1, [200.0])
+    for target in (Target(), of("taurus-1")):
+        assert size(graphs.graph("hour", target, look).image) == (428, 120)
+        assert size(graphs.graph("hour", target, replace(look, zoom=2)).image) == (856, 240)
+    plot = graphs.graph("hour", of("taurus-1"), look).plot
+    assert 0 < plot.left < plot.left + plot.width < 428 and 0 < plot.top < plot.top + plot.height < 120
+    assert plot.lower == 0 and 150 < plot.upper < 300
 
 
 def test_a_broken_file_does_not_spoil_the_summary(store):

@@ -140,7 +140,7 @@ class Graphs:
         if target.kind != "probe" and ARCHIVES[period].resolution < LATE:
             start += 2 * ARCHIVES[period].resolution  # rows that some files lose while others are still to be read
         title = f"{literal(_title(target))}, last {PERIODS[period]}"
-        plot = ["--start", str(start), "--end", str(end), "--title", title]
+        plot = ["--start", str(start), "--end", str(end), *([] if look.bare else ["--title", title])]
         usable = [probe for probe in probes if not probe.broken and self.store.readable(probe.name)]
         if not usable:
             return _message("No probe to show.", plot, look, now, now)
@@ -237,15 +237,23 @@ def _title(target: Target) -> str:
 
 def _message(text: str, plot: Sequence[str], look: Look, now: float, fresh_until: float) -> Graph:
     elements = ["HRULE:0#00000000", f"COMMENT:{escape(text)}\\c"]
-    return replace(_picture([*plot, "--y-grid", "none"], elements, look, now, fresh_until), plot=None)
+    shown = [*plot, "--y-grid", "none", *(["--title", text] if look.bare else [])]
+    return replace(_picture(shown, elements, look, now, fresh_until), plot=None)
 
 
 def _picture(plot: Sequence[str], elements: Sequence[str], look: Look, now: float, fresh_until: float) -> Graph:
     """Draw; it never touches the disk."""
     size = ["--width", str(look.width), "--height", str(look.height), "--zoom", str(look.zoom)]
     style = ["--imgformat", look.format.upper(), "--border", "0", "--lower-limit", "0", *theme(look).arguments()]
-    style += ["--vertical-label", "W", "--disable-rrdtool-tag", "--dynamic-labels"]
-    fonts = ["--font", "DEFAULT:9:DejaVu Sans", "--font", "TITLE:11:DejaVu Sans", "--font", "LEGEND:9:DejaVu Sans Mono"]
+    style += ["--disable-rrdtool-tag", "--dynamic-labels"]
+    style += (
+        ["--full-size-mode", "--no-legend", "--units-length", "5", "--alt-autoscale-max"]
+        if look.bare
+        else ["--vertical-label", "W"]
+    )
+    default, title = (8, 8) if look.bare else (9, 11)  # points
+    fonts = ["--font", f"DEFAULT:{default}:DejaVu Sans", "--font", f"TITLE:{title}:DejaVu Sans"]
+    fonts += ["--font", "LEGEND:9:DejaVu Sans Mono"]
     drawn = rrdtool.graphv("-", *size, *style, *fonts, list(plot), list(elements))
     image: bytes = drawn["image"]
     left, top, width, height, start, end = (

@@ -1,8 +1,8 @@
 """What kwapi-rrd serves as pictures: the graph of a probe, of chosen ones, and the summaries.
 
 /graph/PERIOD/ (?site=SITE, or ?probe=NAME as often as needed) and /graph/PERIOD/PROBE/, in the format that the request
-accepts; with a suffix in place of the last slash, .png or .svg, in that one. ?dark=1, ?zoom=2, ?width= and ?height= say
-how it looks.
+accepts; with a suffix in place of the last slash, .png or .svg, in that one. ?dark=1, ?zoom=2, ?width=, ?height= and ?bare=1
+say how it looks.
 """
 
 import math
@@ -82,6 +82,7 @@ def asked_look(form: str) -> Look:
         _number("width", plain.width, WIDTHS),
         _number("height", plain.height, HEIGHTS),
         form,
+        request.args.get("bare", "0") not in ("", "0"),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-WIDTHS = range(200, 2001)  # pixels of the plot at zoom 1, without axes and legend
+WIDTHS = range(200, 2001)  # pixels of the plot at zoom 1, without axes and legend; of the whole picture if it is bare
 HEIGHTS = range(60, 1001)
 ZOOMS = range(1, 3)  # pixels of the picture for one of the page
 CONTENT_TYPES = {"png": "image/png", "svg": "image/svg+xml"}  # by format
@@ -24,13 +24,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Size and style of a picture."""
+    """Size and style of a picture.
+
+    A bare one has neither title nor legend, for a page that says both itself; its size is that of the whole picture,
+    so that the page knows it beforehand.
+    """
 
     dark: bool = False
     zoom: int = 1
     width: int = 640
     height: int = 160
     format: str = "png"
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
