@@ -12,17 +12,22 @@ from kwapi.streams import Streams
 
 
 def subscriber_of(
-    conf: cfg.ConfigOpts, wattmeters: Sequence[str] | None = None, *, saved: Saved | None = None, repair: bool = False
+    conf: cfg.ConfigOpts,
+    wattmeters: Sequence[str] | None = None,
+    *,
+    health: bool = False,
+    repair: bool = False,
+    saved: Saved | None = None,
 ) -> Subscriber:
     """Return the subscriber of a plugin's configuration; raise ConfigError if its signing key is unusable.
 
-    Given wattmeters, names or first parts of names, are subscribed to instead of the configured ones. With ``repair``
-    it asks for what it misses, and from saved positions on for what came since.
+    Given wattmeters, names or first parts of names, are subscribed to instead of the configured ones; with ``health``,
+    their health too. With ``repair`` it asks for what it misses, and from saved positions on for what came since.
     """
     keys = KeyRing([read_key(Path(conf.signing_key_file))])
     spools = conf.replay_endpoint if repair else []
     streams = Streams(saved.positions if saved else None, spools=len(spools), wait=conf.repair_wait)
-    gate = Gate(keys, max_age=conf.max_age, max_skew=conf.max_skew, streams=streams)
+    gate = Gate(keys, max_age=conf.max_age, max_skew=conf.max_skew, health=health, streams=streams)
     names = conf.wattmeters if wattmeters is None else wattmeters
     since = saved.at - conf.max_skew if saved else None
     return Subscriber(conf.probes_endpoint, names, gate, spools=spools, since=since)

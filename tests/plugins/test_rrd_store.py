@@ -1,8 +1,8 @@
 import json
 import logging
+import math
 import threading
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 import rrdtool
@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwapi.measurement import NAME_BYTES, probe_problem
-from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, update_arguments
+from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, probe_of
 from kwapi.plugins.rrd.store import Store
 from tests.clock import Clock
-from tests.messages import message
+from tests.messages import health, message
 
 NOW = 1_800_000_000.0
 names = st.text(min_size=1, max_size=NAME_BYTES).filter(lambda name: probe_problem(name) is None)
@@ -83,20 +83,6 @@ def test_neither_the_start_nor_the_end_of_a_gap_shows_as_a_dip(store):
     assert set(rows.values()) == {100.0}
 
 
-@pytest.mark.parametrize(
-    ("values", "arguments", "written"),
-    [
-        ([(100.0, 7.0)], ["100:U:0"], 100.0),
-        ([(100.4, 7.0), (101.4, 8.0)], ["101:U:0", "101.400:8.0:1"], 101.4),
-        ([(100.4, 7.0), (100.9, 8.0), (101.4, 9.0)], ["101:U:0", "101.400:9.0:1"], 101.4),
-        ([(30.0, 7.0), (95.0, 8.0)], ["30.000:7.0:1", "95:U:0"], 95.0),
-        ([(20.0, 7.0)], [], 20.0),
-    ],
-)
-def test_how_values_are_written_after_second_20(values, arguments, written):
-    assert update_arguments(values, 20.0, 60) == (arguments, written)
-
-
 def test_the_heartbeat_follows_the_wattmeter(store):
     def heartbeat():
         return rrdtool.info(str(store.path("taurus-1")))["ds[w].minimal_heartbeat"]
@@ -160,23 +146,26 @@ def test_a_removed_file_is_a_removed_probe(tmp_path, clock):
     assert Store(tmp_path, clock=clock, steady_clock=clock).probes() == []
 
 
-def test_the_list_is_written_only_when_it_changes(store):
-    path = store.directory / "probes.json"
-    add(store, NOW - 2)
+def test_the_list_tells_what_the_files_do_not(store):
+    for timestamp in (NOW - 2.5, NOW - 1.5):
+        add(store, timestamp, interval=5.0)
     store.flush()
-    first = path.stat().st_ino, path.stat().st_mtime_ns
-    add(store, NOW - 1)
-    store.flush()
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == first
-    add(store, NOW, interval=5.0)
-    store.flush()
-    assert json.loads(path.read_text())["taurus-1"]["interval"] == 5.0
+    listed = json.loads((store.directory / "probes.json").read_text())
+    assert listed == {
+        "taurus-1": {
+            "number": 0,
+            "wattmeter": "lyon.pdu1",
+            "interval": 5.0,
+            "first_seen": NOW - 2.5,
+            "last_seen": NOW - 1.5,
+        }
+    }
 
 
 def test_a_damaged_list_is_reported_and_made_anew(tmp_path, clock, caplog):
     (tmp_path / "probes.json").write_text('{"taurus-1": ')
     store = Store(tmp_path, clock=clock, steady_clock=clock)
-    assert "probes.json is damaged" in warnings(caplog)[0]
+    assert "probes.json can't be read" in warnings(caplog)[0]
     add(store, NOW)
     store.flush()
     assert [probe.name for probe in Store(tmp_path, clock=clock, steady_clock=clock).probes()] == ["taurus-1"]
@@ -188,6 +177,80 @@ def test_a_probe_is_stale_after_three_intervals_and_ten_seconds(store, clock):
     for later, stale in ((10, []), (11, ["quick"]), (180, ["quick"]), (181, ["quick", "slow"])):
         clock.now = NOW + later
         assert [probe.name for probe in store.probes() if probe.stale] == stale
+
+
+def test_a_probe_is_down_or_muted_as_its_wattmeter_says(store, clock):
+    def state():
+        probe = store.probe("taurus-1")
+        assert probe == store.probes()[0]
+        return probe.state, probe.reason, probe.stale
+
+    add(store, clock.now)
+    assert state() == ("up", "", False)
+    clock.now += 1
+    store.add_health(health(state="down", reason="no answer in 2 s", timestamp=clock.now))
+    assert state() == ("down", "no answer in 2 s", True)
+    store.add_health(health(state="muted", timestamp=clock.now))
+    assert state() == ("muted", "", True)
+    add(store, clock.now + 1)
+    assert state() == ("up", "", False)
+    clock.now += 100
+    assert state() == ("stale", "", True)
+    assert store.probe("taurus-2") is None
+
+
+def test_a_list_that_is_lost_loses_no_probe(tmp_path, clock):
+    store = Store(tmp_path, clock=clock, steady_clock=clock)
+    for name in ("ü %/".rstrip("/"), "b@export"):
+        for second in range(5):
+            add(store, NOW - 100 + second, 7.0, name)
+    store.flush()
+    (tmp_path / "probes.json").unlink()
+    (tmp_path / "not ours.rrd").write_bytes(b"")
+    again = Store(tmp_path, clock=clock, steady_clock=clock)
+    found = {probe.name: (probe.watts, probe.timestamp, probe.wattmeter) for probe in again.probes()}
+    assert found == dict.fromkeys(("ü %", "b@export"), (7.0, NOW - 95, ""))
+    assert [probe.first_seen for probe in again.probes()] == [pytest.approx(NOW - 100, abs=1)] * 2
+    add(again, NOW, 8.0, "ü %")
+    assert again.probe("ü %").wattmeter == "lyon.pdu1"
+
+
+def test_a_probe_that_comes_back_has_its_number(tmp_path, clock):
+    store = Store(tmp_path, clock=clock, steady_clock=clock)
+    for name in "abc":
+        add(store, NOW, probe=name, wattmeter=name)
+    store.flush()
+    store.path("b").unlink()
+    again = Store(tmp_path, clock=clock, steady_clock=clock)
+    add(again, NOW + 1, probe="d", wattmeter="d")
+    again.flush()
+    again = Store(tmp_path, clock=clock, steady_clock=clock)
+    add(again, NOW + 1, probe="b", wattmeter="b")
+    assert {probe.name: probe.number for probe in again.probes()} == {"a": 0, "b": 1, "c": 2, "d": 3}
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0.01, 15.0), st.floats(0.0, 1e4)), min_size=2, max_size=30),
+    flushed=st.sets(st.integers(0, 29)),
+)
+def test_the_energy_in_a_file_is_that_of_the_values(tmp_path_factory, steps, flushed):
+    clock = Clock()
+    store = Store(tmp_path_factory.mktemp("rrd"), max_gap=10.0, clock=clock, steady_clock=clock)
+    covered, joules = 0.0, 0.0
+    for number, (seconds, watts) in enumerate([*steps, (20.0, 1.0)]):
+        clock.now = round(clock.now + seconds / 2, 3) if seconds < 20 else clock.now + 20
+        if clock.now - covered > 10:
+            covered = float(math.ceil(clock.now))
+        elif clock.now > covered:
+            joules += watts * (clock.now - covered)
+            covered = clock.now
+        add(store, clock.now, watts)
+        if number in flushed:
+            store.flush(["taurus-1"])
+    store.flush()
+    window = ["-r", "1", "-s", str(int(NOW) - 10), "-e", str(int(NOW) + 255)]
+    found = rrdtool.fetch(str(store.path("taurus-1")), "AVERAGE", *window)[2]
+    assert sum(w * known for w, known in found if w is not None) == pytest.approx(joules, rel=1e-3, abs=0.1)
 
 
 def test_the_first_wattmeter_keeps_a_probe_until_it_was_stale_for_long(store, clock, caplog):
@@ -221,6 +284,7 @@ def test_a_probe_that_is_no_longer_listed_does_not_keep_others_from_the_total(st
     for _ in range(320):
         clock.now += 1
         add(store, clock.now, probe="outlet-1", level=["outlet"])
+    store.flush()
     assert {probe.name for probe in store.probes() if probe.counted} == {"outlet-1"}
 
 
@@ -246,7 +310,7 @@ def test_a_disk_error_is_logged_once_spares_the_others_and_heals(store, caplog):
             store.flush()
     assert "written again" in caplog.text
     assert not any(probe.broken for probe in store.probes())
-    assert len(fetch(store, "broken")) == 3
+    assert len(fetch(store, "broken")) == 7
 
 
 @pytest.mark.parametrize("content", [b"", b"not an RRD file", None])
@@ -281,7 +345,7 @@ def test_an_unwritable_list_is_reported_once_and_heals(store, caplog):
 @given(names)
 def test_a_name_survives_its_file_name(name):
     file = file_name(name)
-    assert unquote(file.removesuffix(".rrd")) == name
+    assert probe_of(file) == name
     assert len(file.encode()) <= 253 and "/" not in file
 
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
-        subscriber = subscriber_of(conf)
+        subscriber = subscriber_of(conf, health=True)
         store = open_store(conf.rrd_dir, conf.max_gap, conf.cleaning_interval)
         pages = create_app(
             store, price=conf.kwh_price, currency=conf.currency, title=conf.title, counts=subscriber.gate.counts
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     LOG.info("showing graphs on http://%s:%d/", conf.host, conf.port)
     return service.run(
         [
-            service.Task("bus", partial(subscriber.run, add=store.add)),
+            service.Task("bus", partial(subscriber.run, add=store.add, add_health=store.add_health)),
             service.Task("http", server.run),
             service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought
         ]

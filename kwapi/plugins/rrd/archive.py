@@ -1,4 +1,4 @@
-"""One RRD file: its name, its layout, what it tells of itself, and how measurements become arguments of rrdtool.
+"""One RRD file: its name, its layout, and what it tells of itself.
 
 A file has two data sources with a step of 1 s: ``w``, the watts as measured, and ``known``, the share of the time that
 was measured: 1 while one measurement follows the other, 0 in a gap. A row of an archive holds the average of those of
@@ -10,8 +10,7 @@ such extremes, and are read and written as they are. The file of a total has a t
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from math import ceil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -93,23 +92,6 @@ def first_known(path: Path) -> float | None:
         if known is not None and begin - step < known < end:
             begin, end = float(known), float(known + step)
     return begin if end < float("inf") else None
-
-
-def update_arguments(values: Iterable[tuple[float, float]], written: float, max_gap: float) -> tuple[list[str], float]:
-    """Return the arguments of rrdtool update that write (timestamp, watts), and up to when the file is then written.
-
-    A value stands for the time since the one before. The value after a gap stands for nothing, and known time begins
-    at the next whole second: rrdtool would show a second of which only a part is known as a dip.
-    """
-    arguments = []
-    for timestamp, watts in values:
-        if timestamp - written > max_gap:
-            written = float(ceil(timestamp))
-            arguments.append(f"{written:.0f}:U:0")
-        elif timestamp > written:
-            written = timestamp
-            arguments.append(f"{written:.3f}:{watts!r}:1")
-    return arguments, written
 
 
 def _archive(function: str, period: str) -> str:

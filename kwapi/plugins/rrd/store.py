@@ -1,94 +1,44 @@
-"""The RRD files of all probes, fed from the bus, and what is known of each probe.
+"""All probes and their RRD files, fed from the bus. The directory belongs to one process.
 
-``probes.json`` says which wattmeter measures a probe and at which level; all else is read from the RRD files. A probe
-whose file is gone is no longer listed after a restart. The directory belongs to one process.
+Values wait in memory for the next flush; a graph that needs them has them written before (files.py). Totals are made as
+values come (totals.py). Which probes there are, the directory says (roster.py).
 """
 
-import json
 import logging
-import os
-import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from itertools import repeat
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
-import rrdtool
-
-from kwapi.energy import MAX_GAP, gap_limit
+from kwapi.energy import MAX_GAP
+from kwapi.health import Health
 from kwapi.measurement import Message, counted_probes, stale_after
+from kwapi.plugins.health import Healths
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
-from kwapi.plugins.rrd.archive import RRD_ERRORS, create, file_name, update_arguments
+from kwapi.plugins.rrd.archive import file_name
+from kwapi.plugins.rrd.files import Files, Updater
+from kwapi.plugins.rrd.probe import Probe, natural, site_of
+from kwapi.plugins.rrd.roster import Entry, Roster
+from kwapi.plugins.rrd.series import NEVER, Listing, Series
+from kwapi.plugins.rrd.totals import Outlook, Totals
+
+__all__ = ["Probe", "Store"]
 
 LOG = logging.getLogger(__name__)
 
 MAX_AHEAD = 60.0  # seconds; one value far ahead of its time would shut out all others until then
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A probe as it stands now.
-
-    ``number`` counts probes in the order in which they were first heard of and stays with the name, ``counted`` says
-    that it is part of the total, ``broken`` that its file can't be used. The state is up, stale, down (``reason`` says
-    why) or muted.
-    """
-
-    name: str
-    number: int
-    wattmeter: str
-    site: str
-    level: str
-    interval: float
-    watts: float | None
-    timestamp: float | None
-    first_seen: float | None
-    state: str
-    reason: str
-    counted: bool
-    broken: bool
-
-    @property
-    def stale(self) -> bool:
-        """Whether it is not measured now, for whatever reason."""
-        return self.state != "up"
-
-
-@dataclass(slots=True)
-class _Series:
-    number: int
-    wattmeter: str
-    level: str
-    interval: float
-    path: Path
-    first_seen: float | None = None
-    watts: float | None = None
-    timestamp: float = 0.0  # of the newest value taken
-    heard_at: float = 0.0  # by our steady clock
-    waiting: list[tuple[float, float]] = field(default_factory=list)  # not yet written: timestamp, watts
-    written: float | None = None  # up to when the file is; None: to be asked of the file
-    heartbeat: int | None = None
-    broken: bool = False
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts node-2 before node-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def site_of(wattmeter: str) -> str:
-    """Return the site of a wattmeter: the first part of a dotted name, "" of any other."""
-    return wattmeter.partition(".")[0] if "." in wattmeter else ""
+FLUSH_PERIOD = 30.0  # seconds
+FULL = 60  # values of a probe that wait for a flush; then it has one of its own
+LOOK = 0.5  # seconds between two looks for such probes
 
 
 class Store:
-    """The RRD files of all probes.
+    """The probes of a directory and their files.
 
-    ``add`` is for one thread, the reader of the bus, and never waits for the disk; ``run`` is the work of another,
-    which writes what was added every ``flush_every`` seconds. The rest is for any thread.
+    ``add`` and ``add_health`` are for one thread, the reader of the bus, and never wait for the disk; ``run`` is the
+    work of another. The rest is for any thread.
     """
 
     def __init__(
@@ -97,7 +47,8 @@ class Store:
         *,
         max_gap: float = MAX_GAP,
         cleaning_interval: float = 300.0,
-        flush_every: float = 5.0,
+        flush_every: float = FLUSH_PERIOD,
+        updater: Updater | None = None,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -108,22 +59,26 @@ class Store:
         self.conflicts = Conflicts()
         self.dropped = 0  # values not newer than the last, or of the future
         self._publishers = Publishers(cleaning_interval, self.conflicts)
+        self._healths = Healths()
         self._clock = clock
         self._steady_clock = steady_clock
-        self._lock = threading.Lock()  # of all that is in memory
-        self._writing = threading.Lock()  # keeps the values of a probe in order on their way to its file
-        self._series: dict[str, _Series] = {}
-        self._next_number = 0
-        self._list_path = self.directory / "probes.json"
-        self._list_changed = False
-        self._list_broken = False
+        self._lock = threading.Lock()  # of all that is in memory; add() holds it, so nobody does for long
+        self._settling = threading.Lock()  # keeps the seconds of a total in order on their way to its file
+        self._series: dict[str, Series] = {}
+        self._wattmeters: dict[str, dict[str, Series]] = {}  # their probes
+        self._listings: dict[str, Listing] = {}  # of wattmeters whose probes go in step
+        self._full: set[str] = set()  # names of those to be written soon
+        self._sorted: dict[str, None] = {}  # names in their order
+        self._files = Files(self._lock, updater)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._load()
+        self._totals = Totals(self.directory / "totals")
+        self._roster = Roster(self.directory)
+        self._resume()
 
     def add(self, message: Message) -> None:
         """Take the watts of a message, to be written by the next flush."""
-        now = self._steady_clock()
-        if message.w is None or not self._publishers.admit(message, now):
+        now, watts = self._steady_clock(), message.w
+        if watts is None or not self._publishers.admit(message, now):
             return
         timestamp = round(message.timestamp, 3)  # as it is written
         if timestamp > self._clock() + MAX_AHEAD:
@@ -131,197 +86,237 @@ class Store:
                 LOG.warning("dropped what %s sends: its clock is more than %g s ahead", message.wattmeter, MAX_AHEAD)
             self.dropped += len(message.probes)
             return
-        levels = repeat("device") if message.level is None else message.level
         with self._lock:
-            for probe, watts, level in zip(message.probes, message.w, levels, strict=False):
-                if watts is None or (series := self._claim(probe, level, message, now)) is None:
-                    continue
-                series.heard_at = now
-                if timestamp > series.timestamp:
-                    series.waiting.append((timestamp, watts))
-                    series.watts, series.timestamp = watts, timestamp
-                else:
-                    self.dropped += 1
+            listing = self._listings.get(message.wattmeter)
+            if listing is None or not listing.is_followed_by(message, watts, timestamp):
+                self._take_each(message, timestamp, now)
+            elif listing.take(timestamp, watts, now) >= FULL:  # type: ignore[arg-type]  # none of them is None
+                self._full.update(message.probes)
+
+    def add_health(self, health: Health) -> None:
+        """Take how a wattmeter is."""
+        self._healths.add(health, self._steady_clock())
 
     def probes(self) -> list[Probe]:
         """Return all probes as they stand now, by name."""
-        with self._lock:
-            series = [(name, replace(one, waiting=[])) for name, one in self._series.items()]
-        series.sort(key=lambda named: natural(named[0]))
-        now = self._steady_clock()
-        counted = self._counted(series, now)
-        return [
-            Probe(
-                name,
-                one.number,
-                one.wattmeter,
-                site_of(one.wattmeter),
-                one.level,
-                one.interval,
-                one.watts,
-                one.timestamp or None,
-                one.first_seen,
-                "up" if one.timestamp and now - one.heard_at <= stale_after(one.interval) else "stale",
-                "",
-                counted=name in counted,
-                broken=one.broken,
-            )
-            for name, one in series
-        ]
-
-    def _counted(self, series: Iterable[tuple[str, _Series]], now: float) -> set[str]:
-        """Return the probes that count to the total; a probe that is no longer reported does not decide for others."""
-        live: dict[str, dict[str, str]] = {}
-        lapsed: dict[str, dict[str, str]] = {}
-        for name, one in series:
-            gone = has_lapsed(now - one.heard_at, one.interval, self.cleaning_interval)
-            (lapsed if gone else live).setdefault(one.wattmeter, {})[name] = one.level
-        return {name for levels in (lapsed | live).values() for name in counted_probes(levels)}
+        series, now = self._series.copy(), self._steady_clock()
+        names = self._sorted
+        if names.keys() != series.keys():
+            self._sorted = names = dict.fromkeys(sorted(series, key=natural))
+        return [self._probe(series[name], now) for name in names]
 
     def probe(self, name: str) -> Probe | None:
         """Return a probe as it stands now, None if there is none of that name."""
-        return next((probe for probe in self.probes() if probe.name == name), None)
+        one = self._series.get(name)
+        return None if one is None else self._probe(one, self._steady_clock())
 
     def sites(self) -> list[str]:
         """Return the sites that have probes, by name."""
-        with self._lock:
-            sites = {site_of(one.wattmeter) for one in self._series.values()}
-        return sorted(sites, key=natural)
+        return sorted({site_of(one.wattmeter) for one in list(self._series.values())}, key=natural)
 
     def path(self, probe: str) -> Path:
         """Return the file of a probe."""
         return self.directory / file_name(probe)
 
+    def total_path(self, site: str | None) -> Path:
+        """Return the file of the total of a site, or over all."""
+        return self._totals.path(site)
+
     def flush(self, probes: Iterable[str] | None = None) -> None:
-        """Write what was added, of these probes or of all; what can't be written is lost, and logged."""
-        with self._lock:
-            series = [self._series[name] for name in (self._series if probes is None else probes)]
-        for one in series:
-            with self._writing:
-                self._write(one)
+        """Write what was added, of these probes, or of all and the totals."""
         if probes is None:
-            with self._writing:
-                self._save()
+            self._flush_all()
+            return
+        series = [one for name in probes if (one := self._series.get(name)) is not None]
+        self._files.write(series, retry=False)
+        self._files.settle(series)
+
+    def flush_totals(self) -> None:
+        """Write those seconds of the totals to which no probe that is measured can still add."""
+        with self._settling:
+            with self._lock:
+                settled = self._totals.settle(self._outlooks(self._steady_clock()))
+            self._totals.write(settled)
 
     def readable(self, probe: str) -> bool:
         """Return whether the file of a probe is a whole RRD file."""
-        series = self._series[probe]
-        with self._writing:
-            try:
-                rrdtool.last(str(series.path))
-            except RRD_ERRORS as error:
-                self._mark_broken(series, error)
-                return False
-        return True
+        return self._files.readable(self._series[probe])
 
     def run(self, stop: threading.Event) -> None:
-        """Flush every ``flush_every`` seconds, and a last time when stopped."""
-        while not stop.wait(self.flush_every):
-            self.flush()
-        self.flush()
+        """Flush every ``flush_every`` seconds, what is full earlier, and all a last time when stopped."""
+        flushed_at = self._steady_clock()
+        while not stop.wait(LOOK):
+            if self._steady_clock() - flushed_at >= self.flush_every:
+                flushed_at = self._steady_clock()
+                self._flush_all()
+            elif self._full:
+                with self._lock:
+                    full, self._full = self._full, set()
+                self._files.write([self._series[name] for name in full], retry=False)
+        self._flush_all()
 
-    def _claim(self, probe: str, level: str, message: Message, now: float) -> _Series | None:
-        """Return the series of a probe if the message's wattmeter may report it, None if another one does."""
-        wattmeter, interval = message.wattmeter, message.interval
-        series = self._series.get(probe)
-        if series is None:
-            series = _Series(self._next_number, wattmeter, level, interval, self.path(probe))
-            self._series[probe] = series
-            self._next_number += 1
-            self._list_changed = True
-        elif (series.wattmeter, series.level, series.interval) != (wattmeter, level, interval):
-            if series.wattmeter != wattmeter and not has_lapsed(
-                now - series.heard_at, series.interval, self.cleaning_interval
-            ):
-                self.conflicts.note(probe, "two wattmeters report the probe %s")
-                return None
-            series.wattmeter, series.level, series.interval = wattmeter, level, interval
-            self._list_changed = True
-        return series
+    def _flush_all(self) -> None:
+        with self._settling:
+            with self._lock:
+                now = self._steady_clock()
+                for wattmeter in self._wattmeters:
+                    self._count(wattmeter, now)
+                settled = self._totals.settle(self._outlooks(now))
+                # As of before the values go to their files: after kill -9 what was not saved counts as not measured,
+                # and nothing counts twice.
+                pending = self._totals.pending()
+                listed = {name: _entry(one) for name, one in self._series.items()}
+                series, self._full = list(self._series.values()), set()
+            self._files.write(series)
+            self._totals.write(settled)
+            self._totals.save(pending)
+            self._roster.save(listed)
 
-    def _write(self, series: _Series) -> None:
-        with self._lock:
-            values, series.waiting = series.waiting, []
-            max_gap = ceil(gap_limit(self.max_gap, series.interval))
-        if not values:
-            return
-        path = str(series.path)
-        try:
-            if series.written is None:
-                if not series.path.exists():
-                    create(series.path, max_gap, values[0][0])
-                    series.heartbeat = max_gap
-                series.written = float(rrdtool.last(path))
-            if series.heartbeat != max_gap:
-                rrdtool.tune(path, "--heartbeat", f"w:{max_gap}")
-                series.heartbeat = max_gap
-            arguments, written = update_arguments(values, series.written, max_gap)
-            if arguments:
-                rrdtool.update(path, arguments)
-            series.written = written
-        except RRD_ERRORS as error:
-            series.written = series.heartbeat = None
-            self._mark_broken(series, error)
-        else:
-            if series.broken:
-                LOG.info("%s is written again", path)
-            series.broken = False
+    def _take_each(self, message: Message, timestamp: float, now: float) -> None:
+        """Take the values of a message one by one, of those probes that its wattmeter may report."""
+        claimed = self._claim_all(message, timestamp, now)
+        for one, watts in zip(claimed, message.w or (), strict=True):
+            if one is None or watts is None:
+                continue
+            if timestamp <= one.timestamp:
+                self.dropped += 1
+                continue
+            since = one.take(timestamp, watts, now)
+            if since is not None and one.counted:
+                one.total.add(since, timestamp, watts, 1)
+            if len(one.times) >= FULL:
+                self._full.add(one.name)
+        taken = [one for one in claimed if one is not None]
+        if len(taken) == len(claimed) and len({one.covered for one in taken}) == 1:
+            self._listings[message.wattmeter] = Listing(message, taken)
 
-    def _mark_broken(self, series: _Series, error: Exception) -> None:
-        if not series.broken:
-            LOG.warning("%s can't be used, what is measured meanwhile is lost: %s", series.path, error)
-        series.broken = True
+    def _claim_all(self, message: Message, timestamp: float, now: float) -> list[Series | None]:
+        """Return the probes of a message, None for one that isn't known or that another wattmeter reports."""
+        self._listings.pop(message.wattmeter, None)
+        levels = message.level or ["device"] * len(message.probes)
+        claimed: list[Series | None] = []
+        joining: list[Series] = []
+        is_changed = False
+        for name, watts, level in zip(message.probes, message.w or (), levels, strict=True):
+            one = self._series.get(name)
+            if watts is None or (one is not None and one.wattmeter != message.wattmeter and self._is_held(one, now)):
+                claimed.append(None)
+                continue
+            if one is None:
+                one = self._series[name] = self._new(name, message, timestamp)
+            if (one.wattmeter, one.level, one.interval) != (message.wattmeter, level, message.interval):
+                one.end_gap(timestamp)  # which its former interval left, and its total did not wait for
+                self._assign(one, message, level, now)
+                is_changed = True
+            if has_lapsed(now - one.heard_at, one.interval, self.cleaning_interval):
+                joining.append(one)
+            one.heard_at = now
+            claimed.append(one)
+        if is_changed or joining:
+            self._count(message.wattmeter, now)
+        for one in joining:
+            if one.counted:
+                self._totals.join(site_of(one.wattmeter), ceil(timestamp))
+        return claimed
 
-    def _load(self) -> None:
-        try:
-            listed = json.loads(self._list_path.read_text("utf-8"))
-            series = {
-                name: _Series(one["number"], one["wattmeter"], one["level"], one["interval"], self.path(name))
-                for name, one in listed.items()
-            }
-        except FileNotFoundError:
-            return
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            LOG.warning("%s is damaged, probes are listed when they are heard of: %r", self._list_path, error)
-            return
-        for name, one in series.items():
-            self._next_number = max(self._next_number, one.number + 1)
-            if one.path.exists():
-                self._series[name] = one
-                self._resume(one)
+    def _is_held(self, one: Series, now: float) -> bool:
+        """Return whether the wattmeter of a probe keeps others from reporting it, which is a conflict."""
+        if not one.wattmeter or has_lapsed(now - one.heard_at, one.interval, self.cleaning_interval):
+            return False
+        self.conflicts.note(one.name, "two wattmeters report the probe %s")
+        return True
 
-    def _resume(self, series: _Series) -> None:
-        path = str(series.path)
-        try:
-            series.watts = rrdtool.lastupdate(path)["ds"]["w"]
-            series.written = float(rrdtool.last(path))
-        except (*RRD_ERRORS, KeyError) as error:
-            self._mark_broken(series, error)
-            return
-        series.timestamp = series.written + 1  # rrdtool tells the second of the newest value, not its fraction
-        series.heard_at = self._steady_clock() - max(self._clock() - series.timestamp, 0.0)
-        if series.timestamp > self._clock() + MAX_AHEAD:
-            LOG.warning("%s has values of the future, and takes no others until then", path)
+    def _new(self, name: str, message: Message, timestamp: float) -> Series:
+        total = self._totals.site(site_of(message.wattmeter))
+        number = self._roster.number(name)
+        return Series(name, number, "", "", 0.0, self.path(name), total, first_seen=timestamp)
 
-    def _save(self) -> None:
-        with self._lock:
-            if not self._list_changed:
-                return
-            self._list_changed = False
-            listed = {
-                name: {"number": s.number, "wattmeter": s.wattmeter, "level": s.level, "interval": s.interval}
-                for name, s in self._series.items()
-            }
-        temporary = self._list_path.with_suffix(".new")
-        try:
-            temporary.write_text(json.dumps(listed, ensure_ascii=False, indent=1), "utf-8")
-            os.replace(temporary, self._list_path)
-        except OSError as error:
-            self._list_changed = True  # try again
-            if not self._list_broken:
-                LOG.warning("the list of probes can't be written: %s", error)
-            self._list_broken = True
-        else:
-            if self._list_broken:
-                LOG.info("the list of probes is written again")
-            self._list_broken = False
+    def _assign(self, one: Series, message: Message, level: str, now: float) -> None:
+        """Let a probe be of a message's wattmeter."""
+        if one.wattmeter != message.wattmeter:
+            self._listings.pop(one.wattmeter, None)
+            if one.name in self._wattmeters.get(one.wattmeter, ()):
+                del self._wattmeters[one.wattmeter][one.name]
+                self._count(one.wattmeter, now)
+            one.wattmeter = message.wattmeter
+            one.total = self._totals.site(site_of(message.wattmeter))
+            self._wattmeters.setdefault(message.wattmeter, {})[one.name] = one
+        one.level = level
+        one.set_interval(message.interval, self.max_gap)
+
+    def _count(self, wattmeter: str, now: float) -> None:
+        """Find which probes of a wattmeter count; one that is no longer reported does not decide for others."""
+        probes = self._wattmeters[wattmeter]
+        live = {
+            name: one.level
+            for name, one in probes.items()
+            if not has_lapsed(now - one.heard_at, one.interval, self.cleaning_interval)
+        }
+        counted = set(counted_probes(live or {name: one.level for name, one in probes.items()}))
+        for name, one in probes.items():
+            one.counted = name in counted
+        if (listing := self._listings.get(wattmeter)) is not None:
+            listing.count()
+
+    def _outlooks(self, now: float) -> dict[str, Outlook]:
+        """Return what the probes of each site still have to say to its total."""
+        settled: dict[str, float] = {}
+        expected: Counter[str] = Counter()
+        for wattmeter, probes in self._wattmeters.items():
+            site, is_told = site_of(wattmeter), self._healths.of(wattmeter, now) is not None
+            for one in probes.values():
+                if not one.counted:
+                    continue
+                silent = now - one.heard_at
+                if silent <= one.max_gap:
+                    settled[site] = min(one.covered, settled.get(site, inf))
+                expected[site] += is_told or not has_lapsed(silent, one.interval, self.cleaning_interval)
+        return {site: Outlook(settled.get(site, inf), count) for site, count in expected.items()}
+
+    def _probe(self, one: Series, now: float) -> Probe:
+        is_measured = one.timestamp and now - one.heard_at <= stale_after(one.interval)
+        away = self._healths.away(one.wattmeter, one.timestamp, now)
+        state, reason = away or ("up" if is_measured else "stale", "")
+        return Probe(
+            one.name,
+            one.number,
+            one.wattmeter,
+            site_of(one.wattmeter),
+            one.level,
+            one.interval,
+            one.watts,
+            one.timestamp or None,
+            one.first_seen,
+            state,
+            reason,
+            one.counted,
+            one.broken,
+        )
+
+    def _resume(self) -> None:
+        """Go on with the probes of the directory."""
+        now, wall_now = self._steady_clock(), self._clock()
+        listed = self._roster.load()
+        for name, entry in listed.items():
+            total = self._totals.site(site_of(entry.wattmeter))
+            one = Series(name, entry.number, entry.wattmeter, entry.level, 0.0, self.path(name), total)
+            one.set_interval(entry.interval, self.max_gap)
+            self._series[name] = one
+            self._wattmeters.setdefault(entry.wattmeter, {})[name] = one
+        for name, (last, watts, first_seen) in self._files.look(self._series).items():
+            one, entry = self._series[name], listed[name]
+            one.first_seen = entry.first_seen or first_seen
+            if entry.last_seen is not None or watts is not None:
+                # What the file has since then its total has not.
+                one.covered = last + 1 if entry.last_seen is None else entry.last_seen
+                one.watts, one.timestamp = watts, max(one.covered, last)
+                one.heard_at = now - max(wall_now - one.timestamp, 0.0)
+            if one.timestamp > wall_now + MAX_AHEAD:
+                LOG.warning("%s has values of the future, and takes no others until then", one.path)
+        for wattmeter in self._wattmeters:
+            self._count(wattmeter, now)
+
+
+def _entry(one: Series) -> Entry:
+    last_seen = None if one.covered == NEVER else one.covered
+    return Entry(one.number, one.wattmeter, one.level, one.interval, one.first_seen, last_seen)

@@ -1,0 +1,136 @@
+"""What the store keeps of each probe in memory, and how values are taken. No I/O.
+
+A value stands for the time since the one before. The value after a gap stands for nothing, and known time begins at the
+next whole second: rrdtool would show a second of which only a part is known as a dip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from math import ceil, inf
+from pathlib import Path
+from typing import NamedTuple
+
+from kwapi.energy import gap_limit
+from kwapi.measurement import Column, Message
+from kwapi.plugins.rrd.totals import Total
+
+NEVER = -inf
+KEPT = 300  # values of a probe that are kept while they can't be written
+
+
+class Waiting(NamedTuple):
+    """What waits to be written: values, of which None ends a gap, and the widest step that is no gap."""
+
+    times: list[float]
+    values: list[float | None]
+    widest: int
+
+
+@dataclass(slots=True)
+class Series:
+    """One probe; ``times``, ``values`` and ``widest`` wait to be written."""
+
+    name: str
+    number: int
+    wattmeter: str
+    level: str
+    interval: float
+    path: Path
+    total: Total
+    first_seen: float | None = None
+    watts: float | None = None
+    timestamp: float = 0.0  # of the newest value taken
+    covered: float = NEVER  # up to when its time is measured, or known to be a gap
+    heard_at: float = NEVER  # by our steady clock
+    counted: bool = False  # to the total
+    max_gap: int = 0  # seconds between two values beyond which there is a gap
+    widest: int = 0
+    times: list[float] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    opened: bool = False  # these are of files.py: where the file ends is known
+    unsure: bool = False  # and which of the values of its last second it has
+    heartbeat: int | None = None
+    broken: bool = False
+
+    def set_interval(self, interval: float, max_gap: float) -> None:
+        """Follow the wattmeter's interval."""
+        self.interval = interval
+        self.max_gap = ceil(gap_limit(max_gap, interval))
+        self.widest = max(self.max_gap, self.widest if self.times else 0)
+
+    def end_gap(self, timestamp: float) -> bool:
+        """End a gap at a new value; return False if there is none."""
+        if timestamp - self.covered <= self.max_gap:
+            return False
+        if self.covered != NEVER and self.covered % 1:
+            self._wait(float(ceil(self.covered)), None)  # or rrdtool takes its last second for a part of the gap
+        self.covered = float(ceil(timestamp))
+        self._wait(self.covered, None)
+        return True
+
+    def take(self, timestamp: float, watts: float, now: float) -> float | None:
+        """Take a value; return since when it stands for the power, None if there was a gap or no time has passed."""
+        since = None
+        if not self.end_gap(timestamp) and timestamp > self.covered:
+            since, self.covered = self.covered, timestamp
+            self._wait(timestamp, watts)
+        self.watts, self.timestamp, self.heard_at = watts, timestamp, now
+        return since
+
+    def pop(self) -> Waiting:
+        """Return what waits, and forget it."""
+        waiting = Waiting(self.times, self.values, self.widest)
+        self.times, self.values, self.widest = [], [], self.max_gap
+        return waiting
+
+    def keep(self, waiting: Waiting) -> None:
+        """Take back what could not be written; the oldest is lost when there is too much."""
+        self.times = (waiting.times + self.times)[-KEPT:]
+        self.values = (waiting.values + self.values)[-KEPT:]
+        self.widest = max(waiting.widest, self.widest)
+        self.opened = False
+
+    def _wait(self, time: float, value: float | None) -> None:
+        self.times.append(time)
+        self.values.append(value)
+
+
+class Listing:
+    """The probes of a wattmeter that all took its last message, so that the next one like it is taken at once."""
+
+    def __init__(self, message: Message, series: Sequence[Series]) -> None:
+        self.series = series
+        self._probes, self._level, self._interval = message.probes, message.level, message.interval
+        self._covered, self._max_gap = series[0].covered, series[0].max_gap
+        self._total = series[0].total
+        self.count()
+
+    def count(self) -> None:
+        """Notice which of the probes count to the total."""
+        self._mask = [one.counted for one in self.series]
+        self._counted = sum(self._mask)
+
+    def is_followed_by(self, message: Message, watts: Column, timestamp: float) -> bool:
+        """Return whether each probe may simply take its value of a message."""
+        return (
+            self._covered < timestamp <= self._covered + self._max_gap
+            and None not in watts
+            and message.probes == self._probes
+            and message.interval == self._interval
+            and message.level == self._level
+        )
+
+    def take(self, timestamp: float, watts: list[float], now: float) -> int:
+        """Take the values of a message; return how many wait of each probe, or fewer."""
+        for series, value in zip(self.series, watts, strict=True):
+            series.times.append(timestamp)
+            series.values.append(value)
+            series.watts = value
+            series.timestamp = series.covered = timestamp
+            series.heard_at = now
+        if self._counted:
+            power = sum(watts if self._counted == len(watts) else compress(watts, self._mask))
+            self._total.add(self._covered, timestamp, power, self._counted)
+        self._covered = timestamp
+        return len(series.times)
