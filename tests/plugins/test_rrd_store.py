@@ -67,6 +67,19 @@ def test_a_value_stands_for_the_second_before_it(store):
     assert fetch(store) == {NOW - 2: 20.0, NOW - 1: 30.0}
 
 
+def test_a_value_of_many_seconds_has_its_own_power_in_each_whole_one(store):
+    for step, watts in enumerate([100.0, 100.0, 2000.0, 100.0, 100.0]):
+        add(store, NOW - 50.1 + 10 * step, watts, interval=10.0)
+        fields = {"probes": ["taurus-2", "silent"], "w": [watts, None], "interval": 10.0}  # can't be taken at once
+        store.add(message("other", timestamp=NOW - 50.1 + 10 * step, **fields))
+    store.flush()
+    for probe in ("taurus-1", "taurus-2"):
+        found = fetch(store, probe, NOW - 50)
+        assert [found[NOW - 40 + second] for second in range(1, 10)] == pytest.approx([2000.0] * 9)
+        assert [found[NOW - 30 + second] for second in range(1, 10)] == pytest.approx([100.0] * 9)
+        assert sum(found.values()) == pytest.approx(10 * 2000 + (len(found) - 10) * 100)
+
+
 def test_fractions_of_a_second_share_their_second(store):
     for step, watts in enumerate([5.0, 10.0, 20.0, 30.0, 40.0]):
         add(store, NOW - 10 + step / 4, watts, interval=0.25)
