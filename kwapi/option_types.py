@@ -1,10 +1,13 @@
 """What the value of an option may be, beside the types of oslo.config."""
 
+import os
 import re
+import zoneinfo
 from pathlib import Path
 
 from oslo_config import types
 
+PRICE_FROM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) +(\d+(?:\.\d+)?)")
 ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
 
 
@@ -30,3 +33,38 @@ class Endpoint(types.String):
         if not (text.startswith("ipc://") and len(text) > 6) and not (tcp and int(tcp[1]) <= 65535):
             raise ValueError(f"{text!r} is no endpoint such as tcp://127.0.0.1:5555 or ipc:///run/kwapi/drivers")
         return text
+
+
+class PriceFrom(types.ConfigType):
+    """A time of the day and the price of a kWh from then on: HH:MM PRICE; as (second of the day, price)."""
+
+    def __call__(self, value: object) -> tuple[int, float]:
+        found = PRICE_FROM.fullmatch(str(value).strip())
+        if found is None:
+            raise ValueError(f"{value!r} is no time of the day with a price, such as 22:00 0.15")
+        return int(found[1]) * 3600 + int(found[2]) * 60, float(found[3])
+
+    def __repr__(self) -> str:
+        return "HH:MM PRICE"
+
+    def _formatter(self, value: object) -> str:
+        return str(value)
+
+
+class Timezone(types.String):
+    """The name of a time zone that this machine has a file of; or empty.
+
+    That Python has one elsewhere is not enough: rrdtool asks the C library.
+    """
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        if text and not any(is_file(Path(root), text) for root in zoneinfo.TZPATH):
+            raise ValueError(f"{text!r} is no time zone that this machine knows")
+        return text
+
+
+def is_file(root: Path, name: str) -> bool:
+    """Return whether there is a file of that name below a directory."""
+    path = Path(os.path.normpath(root / name))
+    return path.is_relative_to(root) and path.is_file()

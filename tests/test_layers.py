@@ -73,6 +73,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.forwarder",),
     ("kwapi.plugins.health", "kwapi.plugins.ownership", "kwapi.plugins.subscription"),
     ("kwapi.plugins.api.states", "kwapi.plugins.rrd.figures", "kwapi.plugins.rrd.look", "kwapi.plugins.rrd.probe"),
+    ("kwapi.tariff",),
     ("kwapi.plugins.rrd.archive", "kwapi.plugins.rrd.state_file"),
     ("kwapi.plugins.rrd.roster", "kwapi.plugins.rrd.totals"),
     ("kwapi.plugins.rrd.series",),
