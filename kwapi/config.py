@@ -21,7 +21,7 @@ from oslo_config import cfg, iniparser, types
 
 from kwapi.errors import ConfigError
 from kwapi.mistakes import explain, in_order
-from kwapi.option_types import Endpoint
+from kwapi.option_types import Endpoint, PriceFrom, Timezone
 
 PATHS = Path("/etc/kwapi")
 DEFAULT = "DEFAULT"
@@ -203,7 +203,20 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         cfg.PortOpt("port", default=8080, help="Port to listen on for HTTP."),
         _threads(8),
         cfg.StrOpt("rrd_dir", default="$state_dir/rrd", help="Directory of the RRD files, one for each probe."),
-        cfg.FloatOpt("kwh_price", default=0.25, min=0, help="Price of one kWh."),
+        cfg.FloatOpt("kwh_price", default=0.25, min=0, help="Price of one kWh; 0: no cost is shown."),
+        cfg.ListOpt(
+            "tariff",
+            item_type=PriceFrom(),
+            default=[],
+            help="In place of kwh_price: prices that change at times of the day, such as 06:00 0.25, 22:00 0.15. Each "
+            "holds until the next, over midnight too, by the clock of timezone.",
+        ),
+        cfg.Opt(
+            "timezone",
+            type=Timezone(),
+            default="",
+            help="Time zone of graphs and tariff, such as Europe/Paris; empty for that of this machine.",
+        ),
         cfg.StrOpt("currency", default="€", help="Currency of the price."),
         cfg.StrOpt("title", default="Kwapi", help="Title of the pages."),
     ),

@@ -1,29 +1,28 @@
 import struct
 import threading
 from dataclasses import replace
-from itertools import pairwise
-from math import ceil
 
 import pytest
-import rrdtool
 
-from kwapi.plugins.rrd.archive import ARCHIVES, WEEK
-from kwapi.plugins.rrd.figures import amount, measure
-from kwapi.plugins.rrd.graph import NAMED, PERIODS, Graphs, shortened, window
-from kwapi.plugins.rrd.look import Look, Target, colour
-from kwapi.plugins.rrd.store import Store
+from kwapi.plugins.rrd.axes import scale, time_grid
+from kwapi.plugins.rrd.cache import OVERHEAD
+from kwapi.plugins.rrd.graph import Graphs, next_row
+from kwapi.plugins.rrd.look import Look, Target
+from kwapi.plugins.rrd.ranking import NAMED
+from kwapi.plugins.rrd.rows import PERIODS
+from kwapi.tariff import Tariff
 from tests.clock import Clock
 from tests.messages import message
+from tests.plugins.totals import GivenTotals, write_total
 
 NOW = 1_800_000_000.0
 NASTY = ["a:b", "50%", "%s%lf\\n", "back\\slash", "tab\\tulator", "end\\", "\"'", "Ünï 机", "<b>&amp;", "-x", ".."]
-CLOSE = 1e-3
 ALL = Target()
 LOOK = Look()
 DARK = Look(dark=True)
 
 
-class CountingStore(Store):
+class CountingStore(GivenTotals):
     """Every drawing flushes once; ``gate`` holds it up."""
 
     def __init__(self, *args, **kwargs):
@@ -49,12 +48,26 @@ def store(tmp_path, clock):
     return CountingStore(tmp_path / "a:b 50% \\ Ünï", clock=clock, steady_clock=clock)
 
 
-def of(name):
-    return Target("probe", (name,))
+@pytest.fixture
+def graphs(store, clock):
+    return Graphs(store, clock=clock)
+
+
+def of(*names):
+    return Target("probe" if len(names) == 1 else "chosen", names)
 
 
 def add(store, timestamp, watts, names=("taurus-1",), **fields):
     store.add(message(probes=list(names), w=list(watts), timestamp=timestamp, **fields))
+
+
+def add_all(store, seconds, watts, names):
+    """Let probes be measured for some seconds up to now, and write their total."""
+    watts = list(watts)
+    for step in range(seconds):
+        add(store, NOW - seconds + step + 1, watts, names)
+    store.flush()
+    write_total(store, [(NOW - seconds + step + 1, sum(watts), 1) for step in range(1, seconds)])
 
 
 def size(png):
@@ -62,208 +75,161 @@ def size(png):
     return struct.unpack(">II", png[16:24])
 
 
-def in_blocks(start, end, interval, length, gap):
-    """Return a series whose watts change every ``length`` seconds, with a gap from ``gap`` to ``gap + length``."""
-    levels = (120.0, 340.0, 90.5, 210.0)
-    steps = (start + step * interval for step in range(ceil((end - start) / interval) + 1))
-    return [(at, levels[int((at - start) // length) % 4]) for at in steps if not gap < at < gap + length]
-
-
-def integrated(series, end, max_gap=60.0):
-    """Return the joules and the seconds that a series has up to ``end``, from the series alone."""
-    spans = [(min(b, end) - min(a, end), watts) for (a, _), (b, watts) in pairwise(series) if b - a <= max_gap]
-    return sum(seconds * watts for seconds, watts in spans), sum(seconds for seconds, _ in spans)
-
-
-@pytest.mark.parametrize(
-    ("period", "interval", "fraction", "length"),
-    [("minute", 1.0, 0.0, 70), ("hour", 2.0, 0.37, 600), ("day", 30.0, 0.37, 5000), ("week", 60.0, 0.37, 40_000)],
-)
-def test_figures_equal_those_of_the_series_and_of_the_rows(store, clock, period, interval, fraction, length):
-    resolution, rows = ARCHIVES[period]
-    end = NOW // resolution * resolution
-    first = end - 0.9 * rows * resolution + fraction
-    series = in_blocks(first, end, interval, length, gap=first + 2.3 * length)
-    for at, watts in series:
-        add(store, at, [watts], interval=interval)
-    store.flush()
-    joules, seconds = integrated(series, end)
-
-    of_each, total = measure([store.path("taurus-1")], *window(period, end))
-    assert of_each == [total]
-    assert total.kwh == pytest.approx(joules / 3.6e6, rel=CLOSE)
-    assert total.seconds == pytest.approx(seconds, rel=CLOSE)
-    assert total.average == pytest.approx(joules / seconds, rel=CLOSE)
-    assert (total.minimum, total.maximum) == (pytest.approx(90.5, rel=CLOSE), pytest.approx(340.0, rel=CLOSE))
-
-    start, end = window(period, end)
-    arguments = ["AVERAGE", "-r", str(resolution), "-s", str(start), "-e", str(end - 1)]
-    (_, _, step), _, fetched = rrdtool.fetch(str(store.path("taurus-1")), *arguments)
-    known = [(watts, share) for watts, share in fetched if watts is not None]
-    assert step == resolution
-    assert total.minimum == pytest.approx(min(known)[0], rel=CLOSE)
-    assert total.maximum == pytest.approx(max(known)[0], rel=CLOSE)
-    assert total.last == pytest.approx(known[-1][0], rel=CLOSE)
-    assert total.kwh == pytest.approx(sum(watts * share for watts, share in known) * step / 3.6e6, rel=CLOSE)
-
-
-def test_a_week_of_which_a_day_was_measured_counts_as_a_day(store):
-    end = NOW // WEEK * WEEK
-    for minute in range(1441):
-        add(store, end - 3 * 86400 + minute * 60, [200.0], interval=60.0)
-    add(store, end + 10, [200.0], interval=60.0)
-    store.flush()
-    for period in ("week", "month", "year"):
-        _, total = measure([store.path("taurus-1")], *window(period, end + 10))
-        assert total.kwh == pytest.approx(4.8, rel=CLOSE)
-        assert (total.average, total.seconds) == (pytest.approx(200.0), pytest.approx(86400.0))
-
-
-def test_negative_power_is_drawn_and_not_consumed(store):
-    for step in range(100):
-        add(store, NOW - 100 + step, [-50.0])
-    store.flush()
-    _, total = measure([store.path("taurus-1")], *window("minute", NOW))
-    assert (total.kwh, total.average) == (0.0, -50.0)
-
-
-def test_the_total_is_the_sum_of_what_is_known(store):
-    for step in range(101):
-        add(store, NOW - 100 + step, [100.0, 50.0, None if step < 50 else 10.0], ["a", "b", "c"])
-    store.flush()
-    of_each, total = measure([store.path(name) for name in "abc"], *window("minute", NOW))
-    assert (total.minimum, total.maximum, total.last) == (160.0, 160.0, 160.0)  # 150 W is no total
-    assert total.average == pytest.approx(160.0)
-    assert total.partly and not any(one.partly for one in of_each)
-    assert total.kwh == pytest.approx(sum(one.kwh for one in of_each))
-    assert total.seconds == 100.0
-
-
-def test_the_power_of_a_total_is_unknown_while_some_probe_is_always_missing(store):
-    for step in range(50):
-        add(store, NOW - 100 + step, [100.0], ["a"])
-        add(store, NOW - 49 + step, [50.0], ["b"])
-    store.flush()
-    _, total = measure([store.path(name) for name in "ab"], *window("minute", NOW))
-    assert (total.minimum, total.maximum, total.last, total.partly) == (None, None, None, True)
-    assert total.average == pytest.approx(150.0)
-    assert total.kwh == pytest.approx((100 + 50) * 49 / 3.6e6)
-
-
-def test_the_legend_has_the_figures_and_the_cost(store):
-    for step in range(101):
-        add(store, NOW - 100 + step, [1234.5])
-    store.flush()
-    _, total = measure([store.path("taurus-1")], *window("minute", NOW))
-    line = Graphs(store, price=0.2, currency="€").legend_line("a:b", total)
-    kwh = 1234.5 * 100 / 3.6e6
-    assert line.split() == ["a\\:b", *["1234", "W"] * 4, amount(kwh), "kWh", amount(kwh * 0.2, 2), "€\\l"]
-    assert "€" not in Graphs(store, price=0.0).legend_line("a", total)
-
-
-@pytest.mark.parametrize(
-    ("value", "decimals", "text"),
-    [(None, 0, "-"), (0.0, 0, "0"), (0.0, 2, "0.00"), (123.456, 0, "123.5"), (123456.7, 0, "123457"),
-     (0.000012345, 0, "0.00001234"), (1234.5, 2, "1234.50"), (-3.0, 0, "-3.000")],
-)  # fmt: skip
-def test_amounts_have_four_digits_and_no_exponent(value, decimals, text):
-    assert amount(value, decimals) == text
+def test_every_name_can_be_drawn(store, clock):
+    add_all(store, 60, [100.0] * len(NASTY), NASTY)
+    graphs = Graphs(store, tariff=Tariff([(0, 0.2)]), currency="50%:\\", clock=clock)
+    width, height = size(graphs.graph("minute", ALL, LOOK).image)
+    assert width > 600 and height > 150
+    assert size(graphs.graph("minute", of(*NASTY), LOOK).image)[0] == width
+    for name in NASTY:
+        assert size(graphs.graph("minute", of(name), LOOK).image)[0] == width
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_a_graph_reads_the_archive_of_its_period(store, period):
-    add(store, NOW - 1, [1.0])
-    add(store, NOW + 0.9, [1.0])
-    store.flush()
-    resolution, rows = ARCHIVES[period]
-    start, end = window(period, NOW + 0.9)
-    assert (end - start, start % resolution) == (resolution * rows, 0)
-    path = str(store.path("taurus-1"))
-    (_, _, step), _, _ = rrdtool.fetch(path, "AVERAGE", "-r", str(resolution), "-s", str(start), "-e", str(end))
-    assert step == resolution
+@pytest.mark.parametrize(
+    "look", [Look(width=200, height=60), Look(width=2000, height=1000), Look(format="svg", zoom=2)]
+)
+def test_every_period_has_a_graph_of_every_size(store, graphs, period, look):
+    for step in range(100):
+        add(store, NOW - 99 * 20_000 + step * 20_000, [100.0], interval=20_000.0)
+    graph = graphs.graph(period, of("taurus-1"), look)
+    assert graph.plot is not None
+    assert (graph.plot.width, graph.plot.height) == (look.width, look.height)
+    assert graph.plot.lower == 0.0 and graph.plot.upper == 100.0
+    assert NOW - 7 * 86400 < graph.plot.end <= NOW
 
 
-def test_every_name_can_be_drawn(store):
-    for step in range(60):
-        add(store, NOW - 60 + step, [100.0] * len(NASTY), NASTY)
-    graphs = Graphs(store, price=0.2, currency="50%:\\")
-    plain = size(graphs.graph("minute", ALL, LOOK).image)
-    assert plain[0] > 640 and plain[1] > 160
-    for name in NASTY:
-        assert size(graphs.graph("minute", of(name), LOOK).image)[0] == plain[0]
+def test_a_probe_has_a_small_picture(store, graphs):
+    for step in range(400):
+        add(store, NOW - 399 + step, [200 + 37 * step % 41])
+    assert len(graphs.graph("minute", of("taurus-1"), LOOK).image) <= 12_000
 
 
-def test_two_hundred_probes_make_a_summary_of_bounded_height(store):
+def test_a_summary_names_the_largest_and_is_of_bounded_size(store, clock):
     few, many = [f"n{n}" for n in range(NAMED)], [f"n{n}" for n in range(200)]
-    for step in range(30):
-        add(store, NOW - 30 + step, range(NAMED), few)
-    small = size(Graphs(store).graph("minute", ALL, LOOK).image)
-    for step in range(30):
-        add(store, NOW - 300 + 30 + step, range(180), many[NAMED:], wattmeter="other")
-        add(store, NOW + 1 + step, range(NAMED), few)
-    large = size(Graphs(store).graph("minute", ALL, LOOK).image)
-    assert large[0] == small[0] and 0 < large[1] - small[1] < 50
-
-
-def test_without_measurements_a_picture_says_so(store):
-    graphs = Graphs(store)
-    assert size(graphs.graph("minute", ALL, LOOK).image)[0] > 640
-    for step in range(20):
-        add(store, NOW - 20 + step, [100.0])
-    empty = graphs.graph("year", ALL, LOOK)
-    assert size(empty.image)[0] > 640
-    assert graphs.graph("minute", ALL, LOOK).image != empty.image
-
-
-def test_a_bare_picture_has_the_size_that_was_asked_for(store, clock):
-    graphs = Graphs(store, clock=clock)
-    look = Look(width=428, height=120, bare=True)
-    empty = graphs.graph("minute", Target(), look)
-    assert size(empty.image) == (428, 120) and empty.plot is None
-    add(store, NOW - 20, [100.0])
-    add(store, NOW - 1, [200.0])
-    for target in (Target(), of("taurus-1")):
-        assert size(graphs.graph("hour", target, look).image) == (428, 120)
-        assert size(graphs.graph("hour", target, replace(look, zoom=2)).image) == (856, 240)
-    plot = graphs.graph("hour", of("taurus-1"), look).plot
-    assert 0 < plot.left < plot.left + plot.width < 428 and 0 < plot.top < plot.top + plot.height < 120
-    assert plot.lower == 0 and 150 < plot.upper < 300
-
-
-def test_a_broken_file_does_not_spoil_the_summary(store):
-    for step in range(20):
-        add(store, NOW - 20 + step, [100.0, 200.0], ["sound", "cut"])
+    add_all(store, 100, (100 + 7 * n for n in range(NAMED)), few)
+    small = size(Graphs(store, clock=clock).graph("minute", ALL, LOOK).image)
+    for step in range(100):
+        add(store, NOW - 99 + step, [2.0 + n % 3 for n in range(180)], many[NAMED:], wattmeter="other")
     store.flush()
+    graph = Graphs(store, clock=clock).graph("minute", ALL, LOOK)
+    large = size(graph.image)
+    assert large[0] == small[0] and 0 < large[1] - small[1] < 50
+    assert len(graph.image) <= 24_000
+
+
+def test_a_summary_needs_only_the_files_of_those_it_names(store, clock):
+    names = [f"n{n}" for n in range(60)]
+    add_all(store, 100, range(1, 61), names)
+    graphs = Graphs(store, clock=clock)
+    first = graphs.graph("minute", ALL, LOOK)
+    for name in names[: 60 - NAMED]:
+        store.path(name).unlink()
+    assert graphs.graph("minute", ALL, replace(LOOK, width=601)).plot.upper == first.plot.upper == 2000.0
+    largest = graphs.ranking.largest("minute", None)
+    assert (largest.names, largest.counted, largest.measured) == (tuple(names[60 - NAMED :]), 60, 60)
+
+
+def test_without_measurements_a_picture_says_so(store, graphs, clock):
+    for look in (LOOK, Look(format="svg")):
+        graph = graphs.graph("minute", ALL, look)
+        assert graph.image and graph.plot is None
+    assert size(graphs.graph("minute", ALL, LOOK).image)[0] > 600
+    add_all(store, 20, [100.0], ["taurus-1"])
+    clock.now += 1
+    assert graphs.graph("minute", of("taurus-1"), LOOK).plot is not None
+    assert graphs.graph("minute", ALL, LOOK).plot is not None
+    assert graphs.graph("year", of("taurus-1"), LOOK).plot is None
+
+
+def test_a_bare_picture_has_the_size_that_was_asked_for(store, graphs, clock):
+    look = Look(width=428, height=120, bare=True)
+    empty = graphs.graph("minute", ALL, look)
+    assert size(empty.image) == (428, 120) and empty.plot is None
+    add_all(store, 80, [160.0], ["taurus-1"])
+    clock.now += 60
+    for target in (ALL, of("taurus-1")):
+        assert size(graphs.graph("minute", target, look).image) == (428, 120)
+        assert size(graphs.graph("minute", target, replace(look, zoom=2)).image) == (856, 240)
+    plot = graphs.graph("minute", of("taurus-1"), look).plot
+    assert 0 < plot.left < plot.left + plot.width < 428 and 0 < plot.top < plot.top + plot.height < 120
+    assert plot.lower == 0 and 160 <= plot.upper <= 200
+
+
+def test_a_file_that_cannot_be_used_does_not_spoil_what_others_are_in(store, graphs):
+    add_all(store, 20, [100.0, 200.0], ["sound", "cut"])
     store.path("cut").write_bytes(b"")
-    graphs = Graphs(store)
-    assert size(graphs.graph("minute", ALL, LOOK).image)
-    assert size(graphs.graph("minute", of("cut"), LOOK).image)
-    assert {probe.name: probe.broken for probe in store.probes()} == {"sound": False, "cut": True}
+    assert graphs.graph("minute", ALL, LOOK).plot is not None
+    assert graphs.graph("minute", of("sound", "cut"), LOOK).plot is not None
+    assert graphs.graph("minute", of("cut"), LOOK).plot is None
+    store.total_path(None).write_bytes(b"")
+    assert graphs.graph("hour", ALL, LOOK).plot is None
 
 
-@pytest.mark.parametrize(("period", "fresh"), [("minute", 1), ("hour", 10), ("day", 900), ("week", 7200)])
-def test_a_graph_is_drawn_once_until_its_archive_has_a_new_row(store, clock, period, fresh):
-    graphs = Graphs(store, clock=clock)
-    clock.now = NOW // WEEK * WEEK + 60.0
-    add(store, clock.now - 5, [100.0])
-    first = graphs.graph(period, ALL, LOOK)
-    assert first.fresh_until == clock.now + fresh
+def test_power_below_zero_is_in_the_picture(store, graphs):
+    add_all(store, 50, [-300.0, 100.0], ["solar", "web"])
+    assert graphs.graph("minute", of("solar"), LOOK).plot.lower == -300.0
+    assert graphs.graph("minute", ALL, LOOK).plot.lower <= -300.0
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_a_row_is_there_when_slow_wattmeters_have_reported_too(period):
+    resolution = {"minute": 1, "hour": 10, "day": 900, "week": 7200, "month": 21600, "year": 604800}[period]
+    late = min(resolution, 60)
+    for now in (NOW, NOW + 0.5, NOW + 59.9, NOW + 60, NOW + 899):
+        due = next_row(period, now)
+        assert now < due <= now + resolution and (due - late) % resolution == 0
+
+
+def test_a_graph_is_drawn_again_when_its_resolution_has_passed_and_new_rows_came(store, graphs, clock):
+    clock.now = NOW + 60.0
+    for step in range(100):
+        add(store, clock.now - 99 + step, [100.0])
+    first = graphs.graph("hour", of("taurus-1"), LOOK)
+    assert first.fresh_until == NOW + 70 and store.drawn == 1
+    add(store, clock.now + 9, [200.0])
     clock.now = first.fresh_until - 0.1
-    assert graphs.graph(period, ALL, LOOK) is first
-    assert store.drawn == 1
-    clock.now += 0.1
-    graphs.graph(period, ALL, LOOK)
-    graphs.graph(period, ALL, DARK)
-    graphs.graph(period, of("taurus-1"), LOOK)
-    assert store.drawn == 4
+    assert graphs.graph("hour", of("taurus-1"), LOOK) is first  # a new value, but no new row
+    clock.now = first.fresh_until
+    assert graphs.graph("hour", of("taurus-1"), LOOK) is not first
+    assert store.drawn == 1  # but what was there is good
+    add(store, NOW + 70, [200.0])
+    clock.now += 10
+    second = graphs.graph("hour", of("taurus-1"), LOOK)
+    assert second.etag != first.etag and second.modified == clock.now and store.drawn == 2
 
 
-def test_requests_at_once_draw_a_graph_once(store, clock):
-    add(store, NOW - 1, [100.0])
-    graphs = Graphs(store, clock=clock)
+def test_a_dead_probe_is_drawn_once_more_to_say_so_and_never_again(store, graphs, clock):
+    for step in range(100):
+        add(store, NOW - 99 + step, [100.0])
+    alive = graphs.graph("minute", of("taurus-1"), LOOK)
+    clock.now += 3600
+    dead = graphs.graph("minute", of("taurus-1"), LOOK)
+    assert dead.etag != alive.etag and dead.plot == alive.plot
+    for _ in range(10):
+        clock.now += 3600
+        later = graphs.graph("minute", of("taurus-1"), LOOK)
+        assert (later.etag, later.modified) == (dead.etag, dead.modified)
+    assert store.drawn == 2
+
+
+def test_a_total_is_drawn_again_when_its_file_has_a_new_row(store, graphs, clock):
+    add_all(store, 100, [100.0], ["taurus-1"])
+    first = graphs.graph("minute", ALL, LOOK)
+    clock.now += 5
+    assert graphs.graph("minute", ALL, LOOK).etag == first.etag
+    write_total(store, [(NOW + 1, 300.0, 1)])
+    clock.now += 5
+    assert graphs.graph("minute", ALL, LOOK).plot.end == first.plot.end + 1
+
+
+def test_requests_at_once_draw_a_graph_once(store, graphs):
+    add(store, NOW - 100, [100.0])
+    add(store, NOW - 50, [100.0])
     store.gate.clear()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(graphs.graph("day", ALL, LOOK))) for _ in range(4)]
+    wanted = ("minute", of("taurus-1"), LOOK)
+    threads = [threading.Thread(target=lambda: answers.append(graphs.graph(*wanted))) for _ in range(4)]
     for thread in threads:
         thread.start()
     store.gate.set()
@@ -274,10 +240,11 @@ def test_requests_at_once_draw_a_graph_once(store, clock):
 
 
 def test_different_graphs_at_once_are_whole(store, clock):
-    for step in range(100):
-        add(store, NOW - 100 + step, [100.0, 200.0], ["a", "b"])
-    wanted = [(period, target, LOOK) for period in ("minute", "hour") for target in (of("a"), of("b"), ALL)]
+    add_all(store, 100, [100.0, 200.0], ["a", "b"])
+    targets = (of("a"), of("b"), of("a", "b"), ALL)
+    wanted = [(period, target, look) for period in ("minute", "hour") for target in targets for look in (LOOK, DARK)]
     alone = [Graphs(store, clock=clock).graph(*one).image for one in wanted]
+    assert len(set(alone)) == len(wanted)
     graphs = Graphs(store, clock=clock)
     found = {}
     threads = [threading.Thread(target=lambda one=one: found.update({one: graphs.graph(*one).image})) for one in wanted]
@@ -288,20 +255,44 @@ def test_different_graphs_at_once_are_whole(store, clock):
     assert [found[one] for one in wanted] == alone
 
 
-def test_the_cache_is_bounded_and_forgets_the_least_used(store, clock):
-    graphs = Graphs(store, cache_size=2, clock=clock)
-    add(store, NOW - 1, [100.0])
-    for period in ("day", "week", "day", "year", "day", "week"):
-        graphs.graph(period, ALL, LOOK)
+def test_the_cache_is_bounded_in_bytes_and_forgets_the_least_used(store, clock):
+    for step in range(30):
+        add(store, NOW - 29 + step, [100.0, 100.0, 100.0], ["a", "b", "c"])
+    one = len(Graphs(store, clock=clock).graph("minute", of("a"), LOOK).image) + OVERHEAD
+    graphs = Graphs(store, cache_size=2 * one + 500, clock=clock)
+    store.drawn = 0
+    for name in ("a", "b", "a", "c", "a", "b"):
+        graphs.graph("minute", of(name), LOOK)
     assert store.drawn == 4
 
 
-def test_colours_differ_and_are_told_by_the_number_alone():
-    assert len({colour(number) for number in range(35)}) == 35
-    assert (colour(0), colour(35)) == ("e69f00", "e69f00")
+def test_the_place_of_the_plot_is_known_without_drawing_again(store, graphs):
+    add_all(store, 30, [100.0], ["taurus-1"])
+    shown = graphs.graph("minute", of("taurus-1"), Look(width=500, dark=True, format="svg"))
+    assert graphs.plot("minute", of("taurus-1"), Look(width=500)) is shown.plot
+    assert store.drawn == 1
+    assert graphs.plot("minute", of("taurus-1"), LOOK).width == 600
 
 
-def test_long_names_keep_both_ends():
-    assert shortened("taurus-1") == "taurus-1"
-    short = shortened(f"rack1-{'x' * 60}-node7")
-    assert short.startswith("rack1-") and short.endswith("-node7") and len(short) <= 32
+@pytest.mark.parametrize(
+    ("lowest", "highest", "height", "ends", "labels"),
+    [
+        (0.0, 263.0, 150, (0, 300, 100), "%.0lf W"),
+        (0.0, 300.0, 150, (0, 300, 100), "%.0lf W"),
+        (10.0, 1900.0, 150, (0, 2000, 500), "%.1lf kW"),
+        (0.0, 9.2e6, 150, (0, 10e6, 5e6), "%.0lf MW"),
+        (-120.0, 80.0, 150, (-150, 100, 50), "%.0lf W"),
+        (0.0, 0.0, 150, (0, 1, 0.5), "%.1lf W"),
+        (0.0, 0.03, 150, (0, 0.03, 0.01), "%.2lf W"),
+    ],
+)
+def test_the_axis_of_watts_has_round_steps(lowest, highest, height, ends, labels):
+    found = scale(lowest, highest, height)
+    assert (found.lower, found.upper, found.step) == pytest.approx(ends)
+    assert found.arguments()[-1] == labels
+
+
+def test_the_axis_of_times_has_labels_for_which_there_is_room():
+    assert time_grid("day", 1200)[1] == "HOUR:2:HOUR:2:HOUR:2:0:%H:%M"
+    assert time_grid("day", 400)[1] == "HOUR:3:HOUR:3:HOUR:3:0:%H:%M"
+    assert time_grid("day", 100)[1] == "HOUR:12:HOUR:12:HOUR:12:0:%H:%M"

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from kwapi.plugins.rrd.graph import PERIODS
+from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
 from tests.clock import Clock
@@ -26,7 +26,7 @@ def store(tmp_path, clock):
 
 @pytest.fixture
 def client(store, clock):
-    return create_app(store, price=0.25, currency="€", title="Watts & more", refresh=7, clock=clock).test_client()
+    return create_app(store, title="Watts & more", refresh=7, clock=clock).test_client()
 
 
 def add(store, timestamp=NOW - 1, probes=("taurus-1",), watts=100.0, **fields):
@@ -158,48 +158,3 @@ def test_an_error_of_ours_is_logged_and_not_shown(store, caplog):
 
 def test_healthz(client):
     assert client.get("/healthz").json == {"status": "ok", "conflicts": {}}
-
-
-@pytest.mark.parametrize(
-    ("address", "accept", "kind"),
-    [
-        ("/graph/day/", "*/*", "image/png"),
-        ("/graph/day/", "image/avif,image/webp,*/*;q=0.8", "image/png"),
-        ("/graph/day/", "image/svg+xml", "image/svg+xml"),
-        ("/graph/day.png", "image/svg+xml", "image/png"),
-        ("/graph/day.svg", "*/*", "image/svg+xml"),
-        ("/graph/day/x.svg", "*/*", "image/svg+xml"),
-        ("/graph/day/x.svg/", "*/*", "image/png"),
-        ("/graph/day/x.svg.png", "image/svg+xml", "image/png"),
-        ("/graph/day/x.svg.svg", "*/*", "image/svg+xml"),
-        ("/graph/day.svg?probe=x&probe=x.svg&zoom=2&dark=1", "*/*", "image/svg+xml"),
-    ],
-)
-def test_a_graph_has_the_format_of_its_suffix_or_one_that_is_accepted(client, store, address, accept, kind):
-    add(store, probes=["x", "x.svg"])
-    answer = client.get(address, headers={"Accept": accept})
-    assert (answer.status_code, answer.content_type) == (200, kind)
-    assert answer.data.startswith(b"\x89PNG" if kind == "image/png" else b"<?xml")
-
-
-@pytest.mark.parametrize("query", ["width=199", "width=2001", "height=59", "height=x", "zoom=3", "zoom=", "width=²"])
-def test_a_size_out_of_bounds_is_refused(client, store, query):
-    add(store)
-    answer = client.get(f"/graph/day/taurus-1/?{query}")
-    assert answer.status_code == 400 and query.partition("=")[0] in answer.text
-
-
-def test_a_graph_is_as_wide_as_asked(client, store):
-    add(store)
-    sizes = {query: client.get(f"/graph/day.png?{query}").data[16:24] for query in ("", "width=320", "zoom=2")}
-    assert len(set(sizes.values())) == 3
-
-
-def test_sites_and_chosen_probes_have_graphs(client, store):
-    store.add(message("lyon.pdu", probes=["a"], timestamp=NOW - 1))
-    store.add(message("pdu", probes=["b"], timestamp=NOW - 1))
-    for query in ("site=lyon", "site=", "probe=a&probe=b"):
-        assert client.get(f"/graph/day/?{query}").status_code == 200
-    assert "There is no site nice." in client.get("/graph/day/?site=nice").text
-    assert "There is no probe c." in client.get("/graph/day/?probe=a&probe=c").text
-    assert client.get(f"/graph/day/?{'&'.join(f'probe={n}' for n in range(41))}").status_code == 400

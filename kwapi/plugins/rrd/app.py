@@ -1,15 +1,21 @@
 """kwapi-rrd: graphs of every probe, with energy and cost."""
 
 import logging
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
+
+from oslo_config import cfg
 
 from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
+from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
 from kwapi.plugins.subscription import subscriber_of
+from kwapi.tariff import Tariff
 
 LOG = logging.getLogger(__name__)
 
@@ -22,20 +28,35 @@ def open_store(directory: str, max_gap: float, cleaning_interval: float) -> Stor
         raise ConfigError(f"rrd_dir: cannot use {directory}: {error.strerror}") from error
 
 
+def tariff_of(conf: cfg.ConfigOpts) -> Tariff | None:
+    """Return what a kWh costs, None if nothing; from here on the process has the time zone of the graphs."""
+    if conf.timezone:
+        os.environ["TZ"] = conf.timezone
+        time.tzset()
+    prices = conf.tariff or ([(0, conf.kwh_price)] if conf.kwh_price else [])
+    return Tariff(prices) if prices else None
+
+
+def problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
+    """Find times that stand twice in the tariff."""
+    times = [second for second, _ in conf.tariff]
+    for second in sorted({second for second in times if times.count(second) > 1}):
+        yield "tariff", f"{second // 3600:02}:{second % 3600 // 60:02} stands twice"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run kwapi-rrd; return its exit status."""
     arguments = parse_arguments("rrd", argv)
     try:
-        conf = load("rrd", arguments.files)
+        conf = load("rrd", arguments.files, problems)
         if arguments.check_only:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
         subscriber = subscriber_of(conf, health=True)
         store = open_store(conf.rrd_dir, conf.max_gap, conf.cleaning_interval)
-        pages = create_app(
-            store, price=conf.kwh_price, currency=conf.currency, title=conf.title, counts=subscriber.gate.counts
-        )
+        graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
+        pages = create_app(store, graphs=graphs, title=conf.title, counts=subscriber.gate.counts)
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)
@@ -43,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return service.run(
         [
             service.Task("bus", partial(subscriber.run, add=store.add, add_health=store.add_health)),
+            service.Task("ranking", graphs.ranking.run),
             service.Task("http", server.run),
             service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought
         ]

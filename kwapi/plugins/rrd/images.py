@@ -1,63 +1,94 @@
-"""What kwapi-rrd serves as pictures: the graph of a probe, of chosen ones, and the summaries.
+"""What kwapi-rrd serves beside its pages: pictures, the numbers behind them, and the RRD files.
 
 /graph/PERIOD/ (?site=SITE, or ?probe=NAME as often as needed) and /graph/PERIOD/PROBE/, in the format that the request
-accepts; with a suffix in place of the last slash, .png or .svg, in that one. ?dark=1, ?zoom=2, ?width=, ?height= and ?bare=1
-say how it looks.
+accepts; with a suffix in place of the last slash, .png or .svg, in that one. ?dark=1, ?zoom=2, ?width=, ?height= and
+?bare=1 say how it looks. /data/PERIOD/ and /data/PERIOD/PROBE/ likewise as .json or .csv; JSON says where the plot is
+in a picture of the same size, if the query has one. /rrd/PROBE is the file.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from kwapi.plugins.rrd.graph import PERIODS, Graph, Graphs, site_of
+from kwapi.plugins.rrd.archive import file_name
+from kwapi.plugins.rrd.graph import Graphs, next_row
 from kwapi.plugins.rrd.look import CHOSEN, CONTENT_TYPES, HEIGHTS, WIDTHS, ZOOMS, Look, Target
-from kwapi.plugins.rrd.store import Probe, Store
+from kwapi.plugins.rrd.numbers import to_csv, to_json
+from kwapi.plugins.rrd.probe import Probe
+from kwapi.plugins.rrd.rows import PERIODS
+from kwapi.plugins.rrd.store import Store
 
 Route = tuple[str, str, Callable[..., AnyResponse]]
-FORMAT = f"<any({','.join(CONTENT_TYPES)}):form>"
+NUMBERS = {"json": "application/json", "csv": "text/csv"}  # by format
+PLACED = {"width", "height", "zoom", "bare"}  # say how large a picture is, and so where its plot is
 
 
 class Images:
-    """The views of pictures, drawn by ``graphs``."""
+    """The views, over ``graphs``."""
 
     def __init__(self, graphs: Graphs, clock: Callable[[], float]) -> None:
         self._graphs = graphs
+        self._store = graphs.store
         self._clock = clock
 
-    def routes(self) -> tuple[Route, ...]:
+    def routes(self) -> list[Route]:
         """Return path, endpoint and view of each."""
-        return (
-            ("/graph/<period>/", "summary_graph", self.summary),
-            (f"/graph/<period>.{FORMAT}", "summary_graph", self.summary),
-            ("/graph/<period>/<probe>/", "probe_graph", self.probe),
-            (f"/graph/<period>/<probe>.{FORMAT}", "probe_graph", self.probe),
-        )
+        routes: list[Route] = [("/rrd/<probe>", "rrd_file", self.file)]
+        for name, view, formats in (("graph", self.graph, CONTENT_TYPES), ("data", self.numbers, NUMBERS)):
+            suffix = f"<any({','.join(formats)}):form>"
+            for of, path in (("summary", f"/{name}/<period>"), ("probe", f"/{name}/<period>/<probe>")):
+                routes += [(f"{path}/", f"{of}_{name}", view), (f"{path}.{suffix}", f"{of}_{name}", view)]
+        return routes
 
-    def summary(self, period: str, form: str = "") -> AnyResponse:
+    def graph(self, period: str, probe: str | None = None, form: str = "") -> AnyResponse:
         check_period(period)
-        return self._answer(self._graphs.graph(period, asked_target(self._graphs.store), asked_look(form)))
-
-    def probe(self, period: str, probe: str, form: str = "") -> AnyResponse:
-        check_period(period)
-        target = Target("probe", (find(self._graphs.store, probe).name,))
-        return self._answer(self._graphs.graph(period, target, asked_look(form)))
-
-    def _answer(self, graph: Graph) -> AnyResponse:
+        target, look = asked_target(self._store, probe), asked_look(asked_format(form, CONTENT_TYPES))
+        graph = self._graphs.graph(period, target, look)
         response = Response(graph.image, content_type=graph.content_type)
         response.set_etag(graph.etag)
         response.last_modified = datetime.fromtimestamp(graph.modified, UTC)
+        return self._kept(response, graph.fresh_until)
+
+    def numbers(self, period: str, probe: str | None = None, form: str = "") -> AnyResponse:
+        check_period(period)
+        target, form = asked_target(self._store, probe), asked_format(form, NUMBERS)
+        graphs = self._graphs
+        plot = graphs.plot(period, target, asked_look("png")) if PLACED & set(request.args) else None
+        reading = graphs.reader.read(period, target)
+        content = to_csv(reading) if form == "csv" else to_json(period, target, reading, graphs.currency, plot)
+        response = Response(content, content_type=f"{NUMBERS[form]}; charset=utf-8")
+        response.add_etag()
+        return self._kept(response, next_row(period, self._clock()))
+
+    def file(self, probe: str) -> AnyResponse:
+        name = find(self._store, probe).name
+        self._store.flush([name])
+        try:
+            content = self._store.path(name).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no file of {name} yet.") from error
+        response = Response(content, content_type="application/octet-stream")
+        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
+        response.cache_control.no_cache = True
+        response.add_etag()
+        return response.make_conditional(request)
+
+    def _kept(self, response: Response, fresh_until: float) -> AnyResponse:
+        """Let a browser keep what shows a graph for as long as that stays as it is."""
         response.cache_control.private = True
-        response.cache_control.max_age = max(0, math.ceil(graph.fresh_until - self._clock()))
+        response.cache_control.max_age = max(0, math.ceil(fresh_until - self._clock()))
         response.vary.add("Accept")
         return response.make_conditional(request)
 
 
-def asked_target(store: Store) -> Target:
-    """Return what a summary is asked for: a site, probes, or all; NotFound if there are none such."""
+def asked_target(store: Store, probe: str | None) -> Target:
+    """Return what is asked for: a probe, a site, chosen probes, or all; NotFound if there are none such."""
+    if probe is not None:
+        return Target("probe", (find(store, probe).name,))
     if names := request.args.getlist("probe"):
         if len(names) > CHOSEN:
             raise BadRequest(f"A graph is of {CHOSEN} probes at most.")
@@ -65,25 +96,32 @@ def asked_target(store: Store) -> Target:
     site = request.args.get("site")
     if site is None:
         return Target()
-    if all(site_of(probe.wattmeter) != site for probe in store.probes()):
+    if site not in store.sites():
         raise NotFound(f"There is no site {site}.")
     return Target("site", (site,))
 
 
+def asked_format(form: str, formats: Mapping[str, str]) -> str:
+    """Return the format that the address says, or else the request prefers."""
+    accepted = form or request.accept_mimetypes.best_match(list(formats.values()))
+    return form or next((name for name, kind in formats.items() if kind == accepted), next(iter(formats)))
+
+
 def asked_look(form: str) -> Look:
-    """Return the look that a request asks for, in this format or else one that it accepts."""
+    """Return the look that a request asks for, in a format."""
     plain = Look()
-    if not form:
-        accepted = request.accept_mimetypes.best_match(list(CONTENT_TYPES.values()))
-        form = next((name for name, kind in CONTENT_TYPES.items() if kind == accepted), plain.format)
     return Look(
-        request.args.get("dark", "0") not in ("", "0"),
+        _flag("dark"),
         _number("zoom", plain.zoom, ZOOMS),
         _number("width", plain.width, WIDTHS),
         _number("height", plain.height, HEIGHTS),
         form,
-        request.args.get("bare", "0") not in ("", "0"),
+        _flag("bare"),
     )
+
+
+def _flag(key: str) -> bool:
+    return request.args.get(key, "0") not in ("", "0")
 
 
 def _number(key: str, default: int, allowed: range) -> int:
@@ -95,9 +133,8 @@ def _number(key: str, default: int, allowed: range) -> int:
 
 def find(store: Store, name: str) -> Probe:
     """Return the probe of a name; NotFound if there is none."""
-    for probe in store.probes():
-        if probe.name == name:
-            return probe
+    if probe := store.probe(name):
+        return probe
     raise NotFound(f"There is no probe {name}.")
 
 

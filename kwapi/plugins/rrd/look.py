@@ -9,9 +9,13 @@ ZOOMS = range(1, 3)  # pixels of the picture for one of the page
 CONTENT_TYPES = {"png": "image/png", "svg": "image/svg+xml"}  # by format
 CHOSEN = 40  # probes at most
 
-# Okabe and Ito's colours without black, which the colour-blind can tell apart, as they are and in other shades.
-PALETTE = ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
-SHADES = (0.0, 0.45, -0.3, 0.7, -0.55)  # towards white, or towards black
+# Okabe and Ito's colours without black, and others that differ most from them and from each other, as people see them
+# with all cones, without the green and without the red ones. tests/plugins/test_rrd_look.py measures it.
+PALETTE = (
+    "e69f00", "56b4e9", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7", "aaee99", "881111", "663355",
+    "0077ee", "ffccdd", "bbaa55", "771177", "dd3355", "0044aa", "116633", "88cc99", "2299ee", "dddd66",
+)  # fmt: skip
+CONTRAST = 3.0  # of a line to what is behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,15 @@ class Look:
 
     dark: bool = False
     zoom: int = 1
-    width: int = 640
-    height: int = 160
+    width: int = 600
+    height: int = 150
     format: str = "png"
     bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Where the plot is in its picture, in pixels, and what its edges stand for: Unix seconds and watts."""
+    """Where the plot is in its picture, in pixels at zoom 1, and what its edges stand for: Unix seconds and watts."""
 
     left: int
     top: int
@@ -52,25 +56,34 @@ class Plot:
     upper: float
 
 
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A picture with its type and fingerprint, when it was drawn and until when it stays as it is (Unix seconds).
+
+    ``plot`` is None where there is nothing but a message.
+    """
+
+    image: bytes
+    content_type: str
+    etag: str
+    modified: float
+    fresh_until: float
+    plot: Plot | None
+
+
 class Theme(NamedTuple):
     """Colours of a picture's parts."""
 
     back: str
     font: str
     grid: str
+    axis: str
     others: str
 
-    def arguments(self) -> list[str]:
-        pairs = {
-            "BACK": self.back, "CANVAS": self.back, "SHADEA": self.back, "SHADEB": self.back, "FRAME": self.back,
-            "ARROW": self.back, "FONT": self.font, "AXIS": self.grid, "GRID": f"{self.grid}60",
-            "MGRID": f"{self.grid}a0",
-        }  # fmt: skip
-        return [argument for part, colour in pairs.items() for argument in ("--color", f"{part}#{colour}")]
 
-
-LIGHT = Theme(back="ffffff", font="26303a", grid="aab4be", others="b8bfc6")
-DARK = Theme(back="171c21", font="d5dbe1", grid="56616b", others="6b747c")
+# Grey text makes a smaller PNG than text with a tint.
+LIGHT = Theme(back="ffffff", font="404040", grid="00000018", axis="c3cad0", others="b8bfc6")
+DARK = Theme(back="171c21", font="c4c4c4", grid="ffffff1c", axis="48525b", others="6b747c")
 
 
 def theme(look: Look) -> Theme:
@@ -80,8 +93,29 @@ def theme(look: Look) -> Theme:
 
 def colour(number: int) -> str:
     """Return the colour of a probe's number, so that it has the same in every graph."""
-    base = PALETTE[number % len(PALETTE)]
-    shade = SHADES[number // len(PALETTE) % len(SHADES)]
-    target = 255 if shade > 0 else 0
-    channels = (int(base[position : position + 2], 16) for position in (0, 2, 4))
-    return "".join(f"{round(channel + (target - channel) * abs(shade)):02x}" for channel in channels)
+    return PALETTE[number % len(PALETTE)]
+
+
+def line_colour(shade: str, back: str) -> str:
+    """Return a colour, darker or lighter if it would hardly be seen as a line on what is behind it."""
+    target = 0 if luminance(back) > 0.5 else 255
+    while contrast(shade, back) < CONTRAST:
+        shade = "".join(f"{round(channel + (target - channel) * 0.1):02x}" for channel in bytes.fromhex(shade))
+    return shade
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG 2 defines it, 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(shade: str) -> float:
+    """Return the relative luminance of a colour of sRGB, 0 to 1."""
+    red, green, blue = (linear(channel / 255) for channel in bytes.fromhex(shade))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def linear(channel: float) -> float:
+    """Return how much light a channel of sRGB stands for, 0 to 1."""
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)

@@ -11,8 +11,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from kwapi.plugins.rrd.archive import ARCHIVES
 from kwapi.plugins.rrd.figures import amount
-from kwapi.plugins.rrd.graph import PERIODS, Graphs
+from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.images import Images, check_period, find
+from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -22,8 +23,7 @@ SLOWEST_REFRESH = 60  # seconds; the numbers of a page are live whatever its per
 def create_app(
     store: Store,
     *,
-    price: float = 0.0,
-    currency: str = "EUR",
+    graphs: Graphs | None = None,
     title: str = "Kwapi",
     refresh: int = 5,
     counts: Callable[[], dict[str, object]] = dict,
@@ -35,7 +35,7 @@ def create_app(
     """
     app = Flask(__name__)
     pages = Pages(store, refresh)
-    images = Images(Graphs(store, price=price, currency=currency, clock=clock), clock)
+    images = Images(graphs or Graphs(store, clock=clock), clock)
     routes: tuple[tuple[str, str, Callable[..., AnyResponse | str]], ...] = (
         ("/", "home", pages.home),
         ("/last/<period>/", "last", pages.last),
