@@ -80,11 +80,14 @@ def test_a_second_waits_for_the_slowest_that_is_measured(store, clock):
 
 def test_a_probe_that_falls_silent_holds_the_total_up_for_a_gap_and_is_missed_from_then_on(store, clock):
     measure(store, clock, 5, a={"a": 10.0}, b={"b": 20.0})
-    measure(store, clock, 11, a={"a": 10.0})
+    measure(store, clock, 12, a={"a": 10.0})
+    store.flush()
+    assert len(rows(store.total_path(None))) == 4
+    measure(store, clock, 1, a={"a": 10.0})
     store.flush()
     found = rows(store.total_path(None))
-    assert [row["w"] for row in found.values()] == [30.0] * 4 + [10.0] * 11
-    assert [row["complete"] for row in found.values()] == [1.0] * 4 + [0.5] * 11
+    assert [row["w"] for row in found.values()] == [30.0] * 4 + [10.0] * 13
+    assert [row["complete"] for row in found.values()] == [1.0] * 4 + [0.5] * 13
 
 
 def test_what_is_no_longer_reported_is_no_longer_expected(store, clock):

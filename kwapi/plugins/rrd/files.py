@@ -199,7 +199,7 @@ def _open(
         last = rrdtool.last(str(one.path))
         first = bisect_left(times, last + 1) if one.unsure else bisect_right(times, last)
         times, values = times[first:], values[first:]
-        begins_after_gap = bool(times) and times[0] - last > widest
+        begins_after_gap = bool(times) and times[0] - last > widest + 1  # rrdtool tells whole seconds
     else:
         create(one.path, widest, times[0])
         one.heartbeat, begins_after_gap = widest, True

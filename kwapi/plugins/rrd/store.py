@@ -31,6 +31,7 @@ LOG = logging.getLogger(__name__)
 MAX_AHEAD = 60.0  # seconds; one value far ahead of its time would shut out all others until then
 FLUSH_PERIOD = 30.0  # seconds
 FULL = 60  # values of a probe that wait for a flush; then it has one of its own
+SLACK = 2.0  # seconds beyond a gap, for which known time begins at a whole second, and for a message's way
 LOOK = 0.5  # seconds between two looks for such probes
 
 
@@ -268,7 +269,7 @@ class Store:
                 if not one.counted:
                     continue
                 silent = now - one.heard_at
-                if silent <= one.max_gap:
+                if silent <= one.max_gap + SLACK:
                     settled[site] = min(one.covered, settled.get(site, inf))
                 expected[site] += is_told or not has_lapsed(silent, one.interval, self.cleaning_interval)
         return {site: Outlook(settled.get(site, inf), count) for site, count in expected.items()}
