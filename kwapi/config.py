@@ -219,6 +219,30 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         ),
         cfg.StrOpt("currency", default="€", help="Currency of the price."),
         cfg.StrOpt("title", default="Kwapi", help="Title of the pages."),
+        cfg.FloatOpt(
+            "refresh_interval",
+            default=5,
+            min=1,
+            max=3600,
+            help="Seconds after which an open page asks for what is new.",
+        ),
+        cfg.StrOpt(
+            "password_file",
+            default="",
+            help="File with those who may look, each line made by kwapi password; the pages ask for a login then. Read "
+            "again when it changes.",
+        ),
+        cfg.StrOpt(
+            "login_header",
+            default="",
+            help="Header in which a reverse proxy on this machine says who has logged in, such as X-Remote-User; a "
+            "request without it is refused.",
+        ),
+        cfg.BoolOpt(
+            "anybody_may_read",
+            default=False,
+            help="Let whoever reaches the pages look, without a login; they are on loopback only otherwise.",
+        ),
     ),
 }
 DRIVER = cfg.StrOpt("driver", required=True, help="The driver that speaks the wattmeter's protocol.")

@@ -11,6 +11,7 @@ from kwapi.config import PATHS, Problems, Reader, Sections, load, no_problems, n
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.app import problems, read_all_sections
+from kwapi.plugins.rrd.app import problems as rrd_problems
 
 HELP = "check the configuration files of all daemons"
 
@@ -28,7 +29,7 @@ def check(directory: Path) -> dict[str, cfg.ConfigOpts]:
     further_of: dict[str, tuple[Problems, Sections]] = {  # what is found beside the options of [DEFAULT]
         "forwarder": (no_problems, no_sections),
         "api": (problems, partial(read_all_sections, owners=owners)),
-        "rrd": (no_problems, no_sections),
+        "rrd": (rrd_problems, no_sections),
     }
     loads = {"drivers": reader.finish} | {
         daemon: partial(load, daemon, [directory / f"{daemon}.conf"], *further)

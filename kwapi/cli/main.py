@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, export, forget, mute, read, rename, status, watch
+from kwapi.cli import check, export, forget, mute, password, read, rename, status, watch
 from kwapi.cli.discover import command as discover
 from kwapi.service import EXIT_FAILED
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "export": export,
     "forget": forget,
     "mute": mute,
+    "password": password,
     "read": read,
     "rename": rename,
     "status": status,

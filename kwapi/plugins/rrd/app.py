@@ -12,12 +12,15 @@ from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.rrd.graph import Graphs
+from kwapi.plugins.rrd.login import login_of, login_problems
+from kwapi.plugins.rrd.pages import Settings
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
 from kwapi.plugins.subscription import subscriber_of
 from kwapi.tariff import Tariff
 
 LOG = logging.getLogger(__name__)
+SHARED_FOR = 1.0  # seconds; who asks more often sees nothing new
 
 
 def open_store(directory: str, max_gap: float, cleaning_interval: float) -> Store:
@@ -38,7 +41,8 @@ def tariff_of(conf: cfg.ConfigOpts) -> Tariff | None:
 
 
 def problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
-    """Find times that stand twice in the tariff."""
+    """Yield (option, what is wrong) for what the options' own types cannot see."""
+    yield from login_problems(conf)
     times = [second for second, _ in conf.tariff]
     for second in sorted({second for second in times if times.count(second) > 1}):
         yield "tariff", f"{second // 3600:02}:{second % 3600 // 60:02} stands twice"
@@ -56,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         subscriber = subscriber_of(conf, health=True)
         store = open_store(conf.rrd_dir, conf.max_gap, conf.cleaning_interval)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
-        pages = create_app(store, graphs=graphs, title=conf.title, counts=subscriber.gate.counts)
+        settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts)
+        pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads)
     except ConfigError as error:
         return service.refuse(error)

@@ -1,54 +1,79 @@
-"""The pages of kwapi-rrd: all probes over a period, and one probe over all periods."""
+"""The web application of kwapi-rrd: pages, pictures, what is live, and who may look."""
 
+import gzip
 import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
+from urllib.parse import quote
 
-from flask import Flask, Response, jsonify, redirect, render_template, url_for
+from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from kwapi.plugins.rrd.archive import ARCHIVES
-from kwapi.plugins.rrd.figures import amount
+from kwapi.plugins.rrd import pictures
+from kwapi.plugins.rrd.figures import amount, power
 from kwapi.plugins.rrd.graph import Graphs
-from kwapi.plugins.rrd.images import Images, check_period, find
+from kwapi.plugins.rrd.images import Images
+from kwapi.plugins.rrd.live import Live, Present
+from kwapi.plugins.rrd.login import Login
+from kwapi.plugins.rrd.look import LIGHT, colour
+from kwapi.plugins.rrd.pages import Pages, Settings
 from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
+from kwapi.plugins.rrd.words import say
 
 LOG = logging.getLogger(__name__)
-SLOWEST_REFRESH = 60  # seconds; the numbers of a page are live whatever its period
+POLICY = (  # nothing but our own files; pictures come as blobs too, when they are drawn anew
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+SHORT = 1400  # bytes that are not worth packing
 
 
 def create_app(
     store: Store,
     *,
     graphs: Graphs | None = None,
-    title: str = "Kwapi",
-    refresh: int = 5,
-    counts: Callable[[], dict[str, object]] = dict,
+    settings: Settings | None = None,
+    login: Login | None = None,
+    shared_for: float = 0.0,
     clock: Callable[[], float] = time.time,
 ) -> Flask:
-    """Return the WSGI application that shows a store; pages load themselves again after ``refresh`` seconds or more.
+    """Return the WSGI application that shows a store.
 
-    ``counts`` gives what the bus counts, shown under /healthz.
+    Requests within ``shared_for`` seconds see the probes as the first of them did; ``login`` says who may look.
     """
     app = Flask(__name__)
-    pages = Pages(store, refresh)
-    images = Images(graphs or Graphs(store, clock=clock), clock)
+    settings = settings or Settings()
+    present = Present(store, shared_for)
+    graphs = graphs or Graphs(store, clock=clock)
+    pages = Pages(present, graphs, settings)
     routes: tuple[tuple[str, str, Callable[..., AnyResponse | str]], ...] = (
         ("/", "home", pages.home),
         ("/last/<period>/", "last", pages.last),
         ("/probe/<probe>/", "probe", pages.probe),
-        *images.routes(),
-        ("/healthz", "healthz", lambda: jsonify(status="ok", **counts(), conflicts=store.conflicts.counts)),
+        ("/live", "live", Live(present, clock).answer),
+        *Images(graphs, clock).routes(),
+        ("/healthz", "healthz", lambda: jsonify(status="ok", **settings.counts(), conflicts=store.conflicts.counts)),
     )
     for path, endpoint, view in routes:
         app.add_url_rule(path, endpoint, view)
-    app.jinja_env.globals.update(title=title, periods=PERIODS)
-    app.jinja_env.filters.update(amount=amount, moment=moment)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(title=settings.title, currency=graphs.currency, periods=PERIODS, query="", say=say)
+    app.jinja_env.globals.update(picture=pictures.picture, sizes=pictures.SIZES, shade=shade)
+    app.jinja_env.filters.update(amount=amount, power=power, moment=moment, when=when, quoted=quoted)
+    app.context_processor(lambda: {"root": request.script_root})
     app.register_error_handler(Exception, error_page)
-    app.after_request(own_content_only)
+    if login is not None:
+        app.before_request(login.check)
+    app.after_request(finish)
     return app
 
 
@@ -57,10 +82,35 @@ def moment(timestamp: float) -> datetime:
     return datetime.fromtimestamp(timestamp).astimezone().replace(microsecond=0)
 
 
-def own_content_only(response: Response) -> Response:
-    """Forbid the browser anything that doesn't come from here."""
-    response.headers["Content-Security-Policy"] = "default-src 'self'"
-    response.headers["X-Content-Type-Options"] = "nosniff"
+def when(timestamp: float) -> str:
+    """Return a time in words, with its day unless that is today."""
+    given, now = moment(timestamp), moment(time.time())
+    return f"{given:%H:%M:%S}" if given.date() == now.date() else f"{given:%d %B %Y, %H:%M:%S}"
+
+
+def quoted(name: str) -> str:
+    """Return a name as a part of an address."""
+    return quote(name, safe="")
+
+
+def shade(number: int | None) -> str:
+    """Return the colour of a probe's number; without one that of all others, which both light and dark bear."""
+    return LIGHT.others if number is None else colour(number)
+
+
+def finish(response: Response) -> Response:
+    """Forbid the browser anything that doesn't come from here, and pack what is long."""
+    response.headers.update(HEADERS)
+    if response.mimetype in ("text/html", "application/json") and not response.is_streamed:
+        response.vary.add("Accept-Encoding")
+        body = response.get_data()
+        if (
+            len(body) > SHORT
+            and request.accept_encodings.quality("gzip")
+            and "Content-Encoding" not in response.headers
+        ):
+            response.set_data(gzip.compress(body, 1, mtime=0))
+            response.headers["Content-Encoding"] = "gzip"
     return response
 
 
@@ -68,38 +118,9 @@ def error_page(error: Exception) -> AnyResponse:
     """Return any error as a page; one of ours is logged with its traceback and shown without."""
     if not isinstance(error, HTTPException):
         LOG.error("a request failed by an error of ours", exc_info=error)
-        error = InternalServerError("Something went wrong here. The log of kwapi-rrd has the details.")
+        error = InternalServerError(say("our_error"))
     response = error.get_response()  # with the methods that are allowed, or the address to go to instead
     if response.status_code >= 400:
-        words = "There is no such page." if error.description == NotFound.description else error.description
+        words = say("no_page") if error.description == NotFound.description else error.description
         response.set_data(render_template("error.html", name=error.name, words=words))
     return response
-
-
-class Pages:
-    """The pages, over a store."""
-
-    def __init__(self, store: Store, refresh: int) -> None:
-        self._store = store
-        self._refresh = refresh
-
-    def home(self) -> AnyResponse:
-        return redirect(url_for("last", period="minute"))
-
-    def last(self, period: str) -> str:
-        check_period(period)
-        probes = self._store.probes()
-        live = [probe for probe in probes if probe.counted and not probe.stale]
-        refresh = max(self._refresh, min(ARCHIVES[period].resolution, SLOWEST_REFRESH))
-        return render_template(
-            "last.html",
-            period=period,
-            probes=probes,
-            refresh=refresh,
-            total=sum(probe.watts for probe in live if probe.watts is not None) if live else None,
-            live=len(live),
-            counted=sum(probe.counted for probe in probes),
-        )
-
-    def probe(self, probe: str) -> str:
-        return render_template("probe.html", probe=find(self._store, probe), refresh=self._refresh)
