@@ -6,6 +6,7 @@ import pytest
 
 from kwapi.plugins.rrd.axes import scale, time_grid
 from kwapi.plugins.rrd.cache import OVERHEAD
+from kwapi.plugins.rrd.elements import rest
 from kwapi.plugins.rrd.graph import Graphs, next_row
 from kwapi.plugins.rrd.look import Look, Target
 from kwapi.plugins.rrd.ranking import NAMED
@@ -280,9 +281,9 @@ def test_the_place_of_the_plot_is_known_without_drawing_again(store, graphs):
         (0.0, 263.0, 150, (0, 300, 100), "%.0lf W"),
         (0.0, 300.0, 150, (0, 300, 100), "%.0lf W"),
         (10.0, 1900.0, 150, (0, 2000, 500), "%.1lf kW"),
-        (0.0, 9.2e6, 150, (0, 10e6, 5e6), "%.0lf MW"),
+        (0.0, 9.2e6, 150, (0, 10e6, 2e6), "%.0lf MW"),
         (-120.0, 80.0, 150, (-150, 100, 50), "%.0lf W"),
-        (0.0, 0.0, 150, (0, 1, 0.5), "%.1lf W"),
+        (0.0, 0.0, 150, (0, 1, 0.2), "%.1lf W"),
         (0.0, 0.03, 150, (0, 0.03, 0.01), "%.2lf W"),
     ],
 )
@@ -296,3 +297,23 @@ def test_the_axis_of_times_has_labels_for_which_there_is_room():
     assert time_grid("day", 1200)[1] == "HOUR:2:HOUR:2:HOUR:2:0:%H:%M"
     assert time_grid("day", 400)[1] == "HOUR:3:HOUR:3:HOUR:3:0:%H:%M"
     assert time_grid("day", 100)[1] == "HOUR:12:HOUR:12:HOUR:12:0:%H:%M"
+
+
+def test_what_the_named_leave_of_a_total_is_the_others(store, graphs, clock):
+    names = [f"n{number}" for number in range(25)]
+    add_all(store, 100, [100.0 + number for number in range(25)], names)
+    reading = graphs.reader.read("minute", ALL)
+    assert reading.others == 5
+    others = rest(reading)
+    assert others.average == pytest.approx(sum(100.0 + number for number in range(5)))
+    assert others.kwh == pytest.approx(sum(100.0 + number for number in range(5)) * 99 / 3.6e6)
+    assert reading.figures.kwh == pytest.approx(others.kwh + sum(band.figures.kwh for band in reading.bands))
+
+
+def test_probes_that_the_ranking_does_not_know_yet_are_one_band(store, graphs, clock):
+    assert graphs.ranking.energies("minute") == {}
+    add_all(store, 100, [100.0, 200.0], ["a", "b"])
+    clock.now += 0.5
+    reading = graphs.reader.read("minute", ALL)
+    assert (reading.bands, rest(reading).average) == ([], pytest.approx(300.0))
+    assert graphs.graph("minute", ALL, LOOK).plot.upper == 300.0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kwapi.plugins.rrd.figures import PREFIXES, exponent
 
-LINE_EVERY = 37  # pixels, about
+LINE_EVERY = 30  # pixels, about
 LABEL = 12  # pixels that lie between two times at least
 CHARACTER = 6  # pixels
 ROUND = (1, 2, 5, 10)
@@ -52,7 +52,7 @@ TIMES: dict[str, Sequence[Ticks]] = {
         Ticks("HOUR:12", "%H:%M", 5, 2),
     ),
     "week": (Ticks("DAY:1", "%a %d", 6, 7, 86400), Ticks("DAY:1", "%a", 3, 7, 86400)),
-    "month": (Ticks("WEEK:1", "%a %d %b", 10, 5), Ticks("WEEK:1", "%d %b", 6, 5), Ticks("WEEK:1", "%d", 2, 5)),
+    "month": (Ticks("WEEK:1", "%d %b", 6, 5), Ticks("WEEK:1", "%d", 2, 5)),
     "year": (Ticks("MONTH:1", "%b", 3, 12, 30 * 86400), Ticks("MONTH:3", "%b", 3, 4)),
 }
 
