@@ -8,7 +8,7 @@ import pytest
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
-from bench import api, bmc, collector, farm, pdu
+from bench import api, bmc, collector, farm, pdu, rrd
 from bench.agents import agents
 from bench.traffic import Client
 from kwapi.bus import Gate
@@ -127,6 +127,14 @@ def test_the_collector_is_measured(capsys):
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 10
     assert all(float(row.split()[-2 if row[-1].isalpha() or row[-1] == "%" else -1]) >= 0 for row in rows)
+
+
+def test_the_store_of_rrd_files_is_measured(capsys, tmp_path):
+    assert rrd.main(["--probes", "96", "--flushes", "1", "--directory", str(tmp_path)]) == 0
+    rows = dict(row.rsplit("  ", 1) for row in capsys.readouterr().out.splitlines())
+    assert len(rows) == 10
+    assert all(float(value.split()[0]) >= 0 for value in rows.values())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_longest_pause_is_of_the_window_it_was_in():

@@ -300,13 +300,14 @@ class Store:
         listed = self._roster.load()
         for name, entry in listed.items():
             total = self._totals.site(site_of(entry.wattmeter))
-            one = Series(name, entry.number, entry.wattmeter, entry.level, 0.0, self.path(name), total)
+            path, since = self.path(name), entry.first_seen
+            one = Series(name, entry.number, entry.wattmeter, entry.level, 0.0, path, total, first_seen=since)
             one.set_interval(entry.interval, self.max_gap)
             self._series[name] = one
             self._wattmeters.setdefault(entry.wattmeter, {})[name] = one
         for name, (last, watts, first_seen) in self._files.look(self._series).items():
             one, entry = self._series[name], listed[name]
-            one.first_seen = entry.first_seen or first_seen
+            one.first_seen = one.first_seen or first_seen
             if entry.last_seen is not None or watts is not None:
                 # What the file has since then its total has not.
                 one.covered = last + 1 if entry.last_seen is None else entry.last_seen
