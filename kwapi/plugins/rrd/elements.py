@@ -4,7 +4,7 @@ from kwapi.plugins.rrd.drawing import characters, escape, line, literal
 from kwapi.plugins.rrd.figures import Figures
 from kwapi.plugins.rrd.legend import cells, flowed, words
 from kwapi.plugins.rrd.look import Look, colour, line_colour, theme
-from kwapi.plugins.rrd.reading import Band, Reading
+from kwapi.plugins.rrd.reading import Reading
 
 WHOLE = 0.999  # the share of a total from which on it counts as complete
 
@@ -23,8 +23,7 @@ def single(reading: Reading, look: Look) -> list[str]:
 def stack(reading: Reading, look: Look) -> list[str]:
     """Return what draws several probes on top of each other, shaded where the whole lacks somebody."""
     colours, bands = theme(look), reading.bands
-    elements = [element for number, band in enumerate(bands) for element in _drawn(number, band)]
-    elements += _whole(reading)
+    elements = _heights(reading)
     elements += [f"CDEF:partly=complete,{WHOLE},LT,w,UN,0,1,IF,*", f"TICK:partly#{colours.others}50:1.0"]
     shades = [colour(band.probe.number) for band in bands]
     rows = [(band.probe.name, band.figures) for band in bands]
@@ -60,33 +59,33 @@ def rest(reading: Reading) -> Figures:
     return Figures(average=drawn / whole.seconds, kwh=max(kwh, 0.0), seconds=whole.seconds)
 
 
-def _drawn(number: int, band: Band) -> list[str]:
-    """Return what reads a band: the share of the time that it was measured, ``k``, and watts times that, ``d``."""
-    path = escape(str(band.path))
-    return [
-        f"DEF:w{number}={path}:w:AVERAGE",
-        f"DEF:m{number}={path}:known:AVERAGE",
-        f"CDEF:k{number}=w{number},UN,0,m{number},IF",
-        f"CDEF:d{number}=w{number},UN,0,w{number},IF,k{number},*",
-    ]
-
-
-def _whole(reading: Reading) -> list[str]:
-    """Return what reads the whole, from its own file or as the sum of the bands, and the height ``b`` of each band.
+def _heights(reading: Reading) -> list[str]:
+    """Return what reads the whole, ``w`` and ``complete``, and the height ``b`` of each band.
 
     That is its mean over the whole's time, less than its own watts where others were measured for longer; so the bands
     add up to the whole.
     """
-    count = len(reading.bands)
+    elements, count = [], len(reading.bands)
+    is_plain = [
+        reading.path is not None and band.figures.seconds >= reading.end - reading.start for band in reading.bands
+    ]
+    for number, band in enumerate(reading.bands):
+        path = escape(str(band.path))
+        elements.append(f"DEF:{'b' if is_plain[number] else 'w'}{number}={path}:w:AVERAGE")
+        if not is_plain[number]:  # k: share of the time; d: watts times that
+            elements.append(f"DEF:m{number}={path}:known:AVERAGE")
+            elements.append(f"CDEF:k{number}=w{number},UN,0,m{number},IF")
+            elements.append(f"CDEF:d{number}=w{number},UN,0,w{number},IF,k{number},*")
     if reading.path is not None:
         path = escape(str(reading.path))
-        elements = [f"DEF:{name}={path}:{name}:AVERAGE" for name in ("w", "known", "complete")]
+        elements += [f"DEF:{name}={path}:{name}:AVERAGE" for name in ("w", "known", "complete")]
     else:
-        elements = [f"CDEF:known={_reduced('k', count, 'MAX')}"]
+        elements.append(f"CDEF:known={_reduced('k', count, 'MAX')}")
         elements.append(f"CDEF:complete={_reduced('k', count, '+')},{reading.counted},/")
         elements.append(f"CDEF:w=known,0,GT,{_reduced('d', count, '+')},known,/,UNKN,IF")
     # A whole that is younger than its probes would make them too high.
-    return elements + [f"CDEF:b{number}=w,UN,UNKN,d{number},known,k{number},MAX,/,IF" for number in range(count)]
+    heights = (f"CDEF:b{number}=w,UN,UNKN,d{number},known,k{number},MAX,/,IF" for number in range(count))
+    return elements + [height for height, plain in zip(heights, is_plain, strict=True) if not plain]
 
 
 def _reduced(name: str, count: int, operator: str) -> str:

@@ -7,6 +7,7 @@ row whose mean power is negative adds none.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
+from operator import mul
 
 from kwapi.energy import JOULES_PER_KWH
 from kwapi.plugins.rrd.rows import Rows
@@ -30,27 +31,21 @@ class Figures:
 
 
 def figures(rows: Rows, prices: Sequence[float] | None) -> Figures:
-    """Return what the rows come to, at these prices of a kWh, one for each row."""
-    drawn = consumed = seconds = cost = 0.0
-    for row, (power, share) in enumerate(zip(rows.watts, rows.known, strict=True)):
-        if power is None:
-            continue
-        mean = power * share
-        drawn += mean
-        seconds += share
-        if mean > 0:
-            consumed += mean
-            cost += mean * prices[row] if prices else 0.0
+    """Return what rows come to, at these prices of a kWh, one for each row."""
+    powers = [power for power in rows.watts if power is not None]
+    seconds = sum(rows.known)
     if not seconds:
         return Figures()
+    drawn = [0.0 if power is None else power * share for power, share in zip(rows.watts, rows.known, strict=True)]
+    consumed = drawn if min(drawn) >= 0 else [max(energy, 0.0) for energy in drawn]
     scale = rows.step / JOULES_PER_KWH
     return Figures(
-        minimum=min(power for power in rows.lowest if power is not None),
-        average=drawn / seconds,
-        maximum=max(power for power in rows.highest if power is not None),
-        last=next(power for power in reversed(rows.watts) if power is not None),
-        kwh=consumed * scale,
-        cost=cost * scale if prices else None,
+        minimum=min(power for power in rows.lowest if power is not None) if rows.extremes else min(powers),
+        average=sum(drawn) / seconds,
+        maximum=max(power for power in rows.highest if power is not None) if rows.extremes else max(powers),
+        last=powers[-1],
+        kwh=sum(consumed) * scale,
+        cost=sum(map(mul, consumed, prices)) * scale if prices else None,
         seconds=seconds * rows.step,
     )
 

@@ -75,6 +75,7 @@ class Reader:
         self._ranking = ranking
         self._tariff = tariff
         self._clock = clock
+        self._settled_at = 0.0
 
     def stamp(self, period: str, target: Target) -> Stamp:
         """Return how far a target has come in a period."""
@@ -141,8 +142,10 @@ class Reader:
         return [probe for name in target.names if (probe := self._store.probe(name))]
 
     def _newest_total(self, target: Target) -> int:
-        """Return when the total's file ends, 0 if there is none."""
-        self._store.flush_totals()
+        """Return when the total's file ends, 0 if there is none; it has a new second only every second."""
+        if not 0 <= self._clock() - self._settled_at < 1:
+            self._settled_at = self._clock()
+            self._store.flush_totals()
         return _last(self._store.total_path(target.names[0] if target.kind == "site" else None)) or 0
 
     def _prices(self, rows: Rows) -> list[float] | None:
