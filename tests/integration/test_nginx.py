@@ -1,7 +1,11 @@
-"""The example for nginx, as it stands but for its ports and files, before a real kwapi-api."""
+"""The examples for nginx, as they stand but for their ports and files, before real daemons."""
 
+import base64
+import grp
 import http.client
 import json
+import os
+import pwd
 import re
 import ssl
 import subprocess
@@ -16,9 +20,10 @@ from tests.test_layers import ROOT
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
-EXAMPLE = ROOT / "etc" / "nginx" / "kwapi-api.conf"
+EXAMPLES = ROOT / "etc" / "nginx"
 AROUND = """
 daemon off;
+user {1} {2};
 pid {0}/nginx.pid;
 error_log stderr;
 events {{}}
@@ -31,16 +36,22 @@ http {{
 """
 
 
+def ourselves():
+    """Return our user and our group: started by root, nginx would read the files of the test as nobody."""
+    return pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+
+
 @contextmanager
-def nginx(directory, api_port):
-    """Run nginx with the example; give its port and the certificate that it shows."""
+def nginx(directory, example, daemon_port):
+    """Run nginx with an example; give its port and the certificate that it shows."""
     program = needed_program("nginx", "nginx-light")
     (certificate, _), port = make_certificate(directory), free_port()
-    example = EXAMPLE.read_text().replace("127.0.0.1:5000", f"127.0.0.1:{api_port}")
+    example = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{daemon_port}", (EXAMPLES / example).read_text())
+    example = example.replace("/etc/nginx/kwapi.users", f"{directory}/users")
     example = example.replace("listen 443", f"listen 127.0.0.1:{port}")
     example = re.sub(r"(ssl_certificate(?:_key)?) [^;]+", rf"\1 {certificate}", example)
     (directory / "example.conf").write_text(example)
-    (directory / "nginx.conf").write_text(AROUND.format(directory))
+    (directory / "nginx.conf").write_text(AROUND.format(directory, *ourselves()))
     with (
         (directory / "nginx.log").open("wb") as log,
         subprocess.Popen(
@@ -58,7 +69,7 @@ def test_the_api_is_read_through_nginx(tmp_path):
         site.start("drivers", "forwarder", "api")
         eventually(lambda: site.probes())
         (tmp_path / "nginx").mkdir()
-        with nginx(tmp_path / "nginx", site.api_port) as (port, certificate):
+        with nginx(tmp_path / "nginx", "kwapi-api.conf", site.api_port) as (port, certificate):
             context = ssl.create_default_context(cafile=certificate)
 
             def ask(path):
@@ -85,3 +96,36 @@ def test_the_api_is_read_through_nginx(tmp_path):
             assert json.loads(lines[0][6:])["measurements"][0]["id"] == "web-1"
             stream.close()
             connection.close()
+
+
+def test_the_pages_are_seen_through_nginx_by_those_who_have_logged_in(tmp_path):
+    with Site(tmp_path, "[lyon.pdu1]\ndriver = dummy\nprobes = web-1\ninterval = 0.2\n") as site:
+        with (tmp_path / "rrd.conf").open("a") as conf:
+            conf.write("login_header = X-Remote-User\n")
+        site.start("drivers", "forwarder", "rrd")
+        (tmp_path / "nginx").mkdir()
+        (tmp_path / "nginx" / "users").write_text("alice:{PLAIN}tea\n")
+        with nginx(tmp_path / "nginx", "kwapi-rrd.conf", site.rrd_port) as (port, certificate):
+            context = ssl.create_default_context(cafile=certificate)
+
+            def see(path, **headers):
+                connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                body = answer.read().decode()
+                connection.close()
+                return answer.status, body
+
+            def is_there():
+                try:
+                    return "web-1" in see("/live?see=web-1", Authorization=alice)[1]
+                except ConnectionRefusedError:
+                    return False
+
+            alice = f"Basic {base64.b64encode(b'alice:tea').decode()}"
+            eventually(is_there)
+            assert "web-1" in see("/last/minute/", Authorization=alice)[1]
+            assert see("/last/minute/")[0] == 401
+            assert see("/last/minute/", **{"X-Remote-User": "alice"})[0] == 401
+            assert site.page("/last/minute/") == b""  # nobody passes by nginx
+            assert b"ok" in site.page("/healthz")

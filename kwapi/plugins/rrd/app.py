@@ -20,6 +20,10 @@ from kwapi.plugins.subscription import subscriber_of
 from kwapi.tariff import Tariff
 
 LOG = logging.getLogger(__name__)
+LIMITS = {  # of waitress
+    "connection_limit": 800,  # an open browser keeps up to six; below the 1024 files that a process may open
+    "channel_timeout": 60,  # seconds that a connection may be idle
+}
 SHARED_FOR = 1.0  # seconds; who asks more often sees nothing new
 
 
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)
-        server = service.HttpServer(pages, conf.host, conf.port, conf.threads)
+        server = service.HttpServer(pages, conf.host, conf.port, conf.threads, **LIMITS)
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("showing graphs on http://%s:%d/", conf.host, conf.port)
