@@ -124,8 +124,8 @@ def test_more_probes_than_a_graph_adds_up_have_none_together(client, store):
 
 def test_a_page_loads_itself_again_without_a_script(client, store):
     add(store)
-    assert '<noscript><meta http-equiv="refresh" content="7"></noscript>' in client.get("/last/minute/").text
-    assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in client.get("/last/year/").text
+    assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in client.get("/last/minute/").text
+    assert '<noscript><meta http-equiv="refresh" content="7"></noscript>' in client.get("/probe/taurus-1/").text
 
 
 @pytest.mark.parametrize("name", NASTY)

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from kwapi.plugins.rrd.archive import ARCHIVES
 from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.images import check_period, find
 from kwapi.plugins.rrd.live import Present
@@ -17,7 +16,7 @@ from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.selection import MOST, Selection, Shown, show
 from kwapi.plugins.rrd.words import FOR_SCRIPT, TEXT, say
 
-SLOWEST_RELOAD = 60  # seconds, without a script; the numbers of a page are of now whatever its period
+RELOAD = 60  # seconds, without a script: a page that loads itself again forgets what was typed into it
 # Seconds until a script asks for the whole page again: order, energy and legend of a view, the figures of a probe.
 VIEW_AGAIN, PROBE_AGAIN = 60, 15
 
@@ -65,7 +64,7 @@ class Pages:
             sites=sorted({probe.site for probe in probes}, key=natural),
             wattmeters=sorted({probe.wattmeter for probe in probes}, key=natural),
             unseen=sorted(set(selection.chosen) - {probe.name for probe in shown.probes}),
-            reload=max(self._settings.refresh, min(ARCHIVES[period].resolution, SLOWEST_RELOAD)),
+            reload=max(RELOAD, self._settings.refresh),
             script=self._script(selection, shown.number, VIEW_AGAIN),
         )
 

@@ -14,6 +14,7 @@ export function keepLive(page, viewAgain) {
   const clock = document.getElementById("clock");
   const status = document.getElementById("status");
   let timer = 0;
+  let isAsking = false;
   let answeredAt = Date.now() / 1000;
   let viewedAt = Date.now();
 
@@ -27,13 +28,16 @@ export function keepLive(page, viewAgain) {
     clearTimeout(timer);
     if (document.hidden) return; // started again by visibilitychange
     timer = setTimeout(tick, page.refresh * 1000);
-    for (const element of near) if (!element.isConnected) near.delete(element);
+    if (isAsking) return; // a server that is slow is not asked the more
+    isAsking = true;
     try {
       show(await ask());
       await Promise.all([...near].filter((element) => element.matches(".graph")).map(redraw));
     } catch (error) {
       if (!(error instanceof TypeError) && !(error instanceof Refused)) throw error;
       tell(page.words.unanswered.replace("{time}", timeOfDay(answeredAt)));
+    } finally {
+      isAsking = false;
     }
   }
 
@@ -134,7 +138,8 @@ async function redraw(graph) {
   const below = graph.querySelector("picture img");
   const address = below.currentSrc; // light or dark, coarse or fine: the browser has chosen
   if (!address || !below.complete) return;
-  const response = await get(address); // from the browser's own cache until a newer one can be there
+  const response = await fetch(address); // from the browser's own cache until a newer one can be there
+  if (!response.ok) return;
   const mark = `${address} ${response.headers.get("ETag")}`;
   if (graph.dataset.mark === mark) return;
   const image = new Image(below.width, below.height);
@@ -142,12 +147,9 @@ async function redraw(graph) {
   image.alt = "";
   const source = URL.createObjectURL(await response.blob());
   image.src = source;
-  try {
-    await image.decode();
-  } finally {
-    URL.revokeObjectURL(source);
-  }
-  if (below.currentSrc !== address) return;
+  const isDrawn = await image.decode().then(() => true, () => false);
+  URL.revokeObjectURL(source);
+  if (!isDrawn || below.currentSrc !== address) return;
   for (const old of graph.querySelectorAll(".fresh")) old.remove();
   graph.querySelector("picture").after(image);
   graph.dataset.mark = mark;

@@ -157,7 +157,7 @@ class Reader {
     const middle = time - step / 2;
     const x = left + ((middle - start) / (end - start)) * width;
     const range = step > 1 && watts !== null && maximum > minimum ? ` (${power(minimum)} – ${power(maximum)})` : "";
-    const text = `${moment(time)}  ${power(watts)}${range}`;
+    const text = `${moment(time)} · ${power(watts)}${range}`;
     this.time = time;
     this.graph.setAttribute("aria-valuemax", rows.length - 1);
     this.graph.setAttribute("aria-valuenow", index);
