@@ -21,7 +21,7 @@ from oslo_config import cfg, iniparser, types
 
 from kwapi.errors import ConfigError
 from kwapi.mistakes import explain, in_order
-from kwapi.option_types import Endpoint, PriceFrom, Timezone
+from kwapi.option_types import Endpoint, PriceFrom, RrdcachedAddress, Timezone
 
 PATHS = Path("/etc/kwapi")
 DEFAULT = "DEFAULT"
@@ -216,6 +216,19 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             type=Timezone(),
             default="",
             help="Time zone of graphs and tariff, such as Europe/Paris; empty for that of this machine.",
+        ),
+        cfg.FloatOpt(
+            "retention",
+            default=0,
+            min=0,
+            help="Files that nothing was written to for so many days are removed; 0 keeps them for ever.",
+        ),
+        cfg.Opt(
+            "rrdcached_address",
+            type=RrdcachedAddress(),
+            default="",
+            help="A running rrdcached, which has a journal, that writes the files: unix:/path or host:port. It has "
+            "them under the same path. Empty: kwapi-rrd writes them itself.",
         ),
         cfg.StrOpt("currency", default="€", help="Currency of the price."),
         cfg.StrOpt("title", default="Kwapi", help="Title of the pages."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from oslo_config import types
 
 PRICE_FROM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) +(\d+(?:\.\d+)?)")
+RRDCACHED = re.compile(r"unix:/.+|(?!unix:)[^/\s]+:\d{1,5}")
 ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
 
 
@@ -21,6 +22,16 @@ class ReadableFile(types.String):
                 Path(text).open("rb").close()
         except OSError as error:
             raise ValueError(f"{text} cannot be read: {error.strerror}") from error
+        return text
+
+
+class RrdcachedAddress(types.String):
+    """Where rrdcached listens: unix:/PATH or HOST:PORT; or empty."""
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        if text and not RRDCACHED.fullmatch(text):
+            raise ValueError(f"{text!r} is no address such as unix:/run/rrdcached.sock or 127.0.0.1:42217")
         return text
 
 

@@ -77,7 +77,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.rrd.roster", "kwapi.plugins.rrd.rows", "kwapi.plugins.rrd.totals"),
     ("kwapi.plugins.rrd.figures", "kwapi.plugins.rrd.series"),
     ("kwapi.plugins.rrd.axes", "kwapi.plugins.rrd.files", "kwapi.plugins.rrd.legend"),
-    ("kwapi.plugins.rrd.drawing",),
+    ("kwapi.plugins.rrd.drawing", "kwapi.plugins.rrd.rrdcached"),
     ("kwapi.plugins.api.events", "kwapi.plugins.api.machines", "kwapi.plugins.api.probe", "kwapi.plugins.api.slots"),
     ("kwapi.plugins.api.record",),
     ("kwapi.plugins.api.registers",),

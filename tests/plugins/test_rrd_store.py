@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import os
 import threading
 from pathlib import Path
 
@@ -240,6 +241,35 @@ def test_a_probe_that_comes_back_has_its_number(tmp_path, clock):
     again = Store(tmp_path, clock=clock, steady_clock=clock)
     add(again, NOW + 1, probe="b", wattmeter="b")
     assert {probe.name: probe.number for probe in again.probes()} == {"a": 0, "b": 1, "c": 2, "d": 3}
+
+
+def test_files_without_a_value_for_long_are_removed_with_the_totals_of_vanished_sites(tmp_path, clock):
+    store = Store(tmp_path, retention=100 * 86400, clock=clock, steady_clock=clock)
+    for second in range(3):
+        for name in ("old.a", "old.b", "kept.c"):
+            add(store, NOW + second, probe=name, wattmeter=name)
+    clock.now += 60
+    store.flush()
+    clock.now += 99 * 86400
+    add(store, clock.now, probe="kept.c", wattmeter="kept.c")
+    store.flush()
+    for path in tmp_path.rglob("*.rrd"):
+        os.utime(path, (NOW, clock.now if "kept" in path.name else NOW))
+    os.utime(store.path("old.b"), (clock.now, clock.now))  # somebody wrote to it
+    store.remove_untouched()
+    assert [probe.name for probe in store.probes()] == ["kept.c", "old.a", "old.b"]
+    clock.now += 2 * 86400
+    store.remove_untouched()
+    assert [probe.name for probe in store.probes()] == ["kept.c", "old.b"]
+    assert not store.path("old.a").exists()
+    assert store.total_path("old").exists()
+    os.utime(store.path("old.b"), (NOW, NOW))
+    store.remove_untouched()
+    store.remove_untouched()
+    found = {path.name for path in tmp_path.rglob("*.rrd")}
+    assert found == {"kept.c.rrd", "site-kept.rrd", "all.rrd"}
+    add(store, clock.now, probe="old.a", wattmeter="old.a")
+    assert [(probe.name, probe.number) for probe in store.probes()] == [("kept.c", 2), ("old.a", 0)]
 
 
 @given(

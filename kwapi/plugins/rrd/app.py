@@ -14,6 +14,7 @@ from kwapi.errors import ConfigError
 from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.login import login_of, login_problems
 from kwapi.plugins.rrd.pages import Settings
+from kwapi.plugins.rrd.rrdcached import Rrdcached
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
 from kwapi.plugins.subscription import subscriber_of
@@ -25,14 +26,21 @@ LIMITS = {  # of waitress
     "channel_timeout": 60,  # seconds that a connection may be idle
 }
 SHARED_FOR = 1.0  # seconds; who asks more often sees nothing new
+DAY = 86400.0  # seconds
 
 
-def open_store(directory: str, max_gap: float, cleaning_interval: float) -> Store:
-    """Return the store of a directory, which is made if it is missing; ConfigError if that cannot be."""
+def open_store(conf: cfg.ConfigOpts) -> Store:
+    """Return the store of a configuration, whose directory is made if it is missing; ConfigError if that cannot be."""
     try:
-        return Store(directory, max_gap=max_gap, cleaning_interval=cleaning_interval)
+        return Store(
+            conf.rrd_dir,
+            max_gap=conf.max_gap,
+            cleaning_interval=conf.cleaning_interval,
+            retention=conf.retention * DAY,
+            updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
+        )
     except OSError as error:
-        raise ConfigError(f"rrd_dir: cannot use {directory}: {error.strerror}") from error
+        raise ConfigError(f"rrd_dir: cannot use {conf.rrd_dir}: {error.strerror}") from error
 
 
 def tariff_of(conf: cfg.ConfigOpts) -> Tariff | None:
@@ -62,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.start_logging(conf.log_level)
         service.block_signals()
         subscriber = subscriber_of(conf, health=True)
-        store = open_store(conf.rrd_dir, conf.max_gap, conf.cleaning_interval)
+        store = open_store(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)

@@ -87,12 +87,26 @@ class Files:
         _tell(failed, healed)
 
     def settle(self, series: Sequence[Series]) -> None:
-        """Have the files hold all that was written."""
-        if not self._unreachable:
-            try:
-                self._updater.settle([one.path for one in series])
-            except OSError as error:
-                self._note(error)
+        """Have the files hold all that was written, and look whether they do: an updater may have failed since."""
+        if self._unreachable or isinstance(self._updater, Direct):
+            return
+        try:
+            self._updater.settle([one.path for one in series])
+        except OSError as error:
+            self._note(error)
+            return
+        failed = []
+        with self._writing:
+            for one in series:
+                try:
+                    if one.opened and rrdtool.last(str(one.path)) < int(one.written):
+                        raise OSError("what was passed on did not arrive")
+                except RRD_ERRORS as error:
+                    one.opened = False
+                    if not one.broken:
+                        failed.append((one, str(error)))
+                    one.broken = True
+        _tell(failed, [])
 
     def look(self, series: Mapping[str, Series]) -> dict[str, tuple[float, float | None, float | None]]:
         """Return what the files say, by name: the second and the watts of the newest value, and about when it began.
@@ -123,12 +137,18 @@ class Files:
             return False
         return True
 
-    def remove(self, series: Series) -> None:
-        """Remove a file; OSError if that can't be."""
-        with self._writing:
-            self._updater.forget(series.path)
-            series.path.unlink(missing_ok=True)
-            series.opened = False
+    def remove_untouched(self, series: Series, written_before: float) -> bool:
+        """Remove a file that nothing was written to since then; return whether it is removed."""
+        try:
+            if series.path.stat().st_mtime >= written_before:
+                return False
+            with self._writing:
+                self._updater.forget(series.path)
+                series.path.unlink()
+        except OSError as error:
+            LOG.warning("%s can't be removed: %s", series.path, error)
+            return False
+        return True
 
     def _write(self, series: Sequence[Series], failed: list[tuple[Series, str]], healed: list[Series]) -> None:
         with self._lock:
@@ -146,6 +166,7 @@ class Files:
                 if one.broken:
                     healed.append(one)
                 one.broken = one.unsure = False
+                one.written = max(values.times[-1], one.written)
                 continue
             with self._lock:
                 one.keep(values)

@@ -50,6 +50,7 @@ class Series:
     values: list[float | None] = field(default_factory=list)
     opened: bool = False  # these are of files.py: where the file ends is known
     unsure: bool = False  # and which of the values of its last second it has
+    written: float = NEVER  # the time of the newest value that went there
     heartbeat: int | None = None
     broken: bool = False
 

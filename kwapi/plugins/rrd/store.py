@@ -32,6 +32,7 @@ MAX_AHEAD = 60.0  # seconds; one value far ahead of its time would shut out all 
 FLUSH_PERIOD = 30.0  # seconds
 FULL = 60  # values of a probe that wait for a flush; then it has one of its own
 SLACK = 2.0  # seconds beyond a gap, for which known time begins at a whole second, and for a message's way
+REMOVAL_PERIOD = 3600.0  # seconds; not at once after the start, when nobody was heard yet
 LOOK = 0.5  # seconds between two looks for such probes
 
 
@@ -49,6 +50,7 @@ class Store:
         max_gap: float = MAX_GAP,
         cleaning_interval: float = 300.0,
         flush_every: float = FLUSH_PERIOD,
+        retention: float = 0.0,
         updater: Updater | None = None,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
@@ -57,6 +59,7 @@ class Store:
         self.max_gap = max_gap
         self.cleaning_interval = cleaning_interval
         self.flush_every = flush_every
+        self.retention = retention  # seconds for which files are kept that nothing is written to; 0: for ever
         self.conflicts = Conflicts()
         self.dropped = 0  # values not newer than the last, or of the future
         self._publishers = Publishers(cleaning_interval, self.conflicts)
@@ -145,16 +148,40 @@ class Store:
 
     def run(self, stop: threading.Event) -> None:
         """Flush every ``flush_every`` seconds, what is full earlier, and all a last time when stopped."""
-        flushed_at = self._steady_clock()
+        flushed_at = removed_at = self._steady_clock()
         while not stop.wait(LOOK):
+            if self.retention and self._steady_clock() - removed_at >= REMOVAL_PERIOD:
+                removed_at = self._steady_clock()
+                self.remove_untouched()
             if self._steady_clock() - flushed_at >= self.flush_every:
                 flushed_at = self._steady_clock()
                 self._flush_all()
             elif self._full:
                 with self._lock:
                     full, self._full = self._full, set()
-                self._files.write([self._series[name] for name in full], retry=False)
+                self._files.write([self._series[name] for name in full if name in self._series], retry=False)
         self._flush_all()
+
+    def remove_untouched(self) -> None:
+        """Remove the files of probes, and of totals of sites without probes, that are older than the retention."""
+        now, written_before = self._steady_clock(), self._clock() - self.retention
+        silent = [one for one in self._series.copy().values() if now - one.heard_at > self.retention]
+        removed = [one.path for one in silent if self._files.remove_untouched(one, written_before)]
+        with self._lock:
+            for one in silent:
+                if not one.path.exists():
+                    self._forget(one)
+        sites = self._totals.remove_untouched(self.sites(), written_before)
+        with self._lock:
+            for site in sites:
+                self._totals.sites.pop(site, None)
+        if removed or sites:
+            LOG.info(
+                "removed what had no value for %g days: files of %d probes, totals of %d sites",
+                self.retention / 86400,
+                len(removed),
+                len(sites),
+            )
 
     def _flush_all(self) -> None:
         with self._settling:
@@ -231,6 +258,12 @@ class Store:
         total = self._totals.site(site_of(message.wattmeter))
         number = self._roster.number(name)
         return Series(name, number, "", "", 0.0, self.path(name), total, first_seen=timestamp)
+
+    def _forget(self, one: Series) -> None:
+        del self._series[one.name], self._wattmeters[one.wattmeter][one.name]
+        self._listings.pop(one.wattmeter, None)
+        self._full.discard(one.name)
+        self._roster.leave(one.name, one.number)
 
     def _assign(self, one: Series, message: Message, level: str, now: float) -> None:
         """Let a probe be of a message's wattmeter."""

@@ -12,7 +12,7 @@ no probe that is measured can still add to it; what waits for that is saved with
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -195,6 +195,16 @@ class Totals:
                 if total.broken:
                     LOG.info("%s is written again", total.path)
                 total.broken = False
+
+    def remove_untouched(self, sites: Collection[str], written_before: float) -> list[str]:
+        """Remove the files, of other sites than these, that nothing was written to since then; return their sites."""
+        removed = []
+        for path in self.directory.glob(f"{SITE}*{SUFFIX}"):
+            site = probe_of(path.name.removeprefix(SITE))
+            if site not in sites and path.stat().st_mtime < written_before:
+                path.unlink()
+                removed.append(site)
+        return removed
 
     def save(self, pending: dict[str, list[Pending]]) -> None:
         """Save what a restart is to go on with."""
