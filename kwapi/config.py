@@ -218,6 +218,13 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="Time zone of graphs and tariff, such as Europe/Paris; empty for that of this machine.",
         ),
         cfg.FloatOpt(
+            "flush_interval",
+            default=30,
+            min=1,
+            max=300,
+            help="Seconds for which values are gathered until they are written; of a fast wattmeter at most 60 values.",
+        ),
+        cfg.FloatOpt(
             "retention",
             default=0,
             min=0,

@@ -36,6 +36,7 @@ def open_store(conf: cfg.ConfigOpts) -> Store:
             conf.rrd_dir,
             max_gap=conf.max_gap,
             cleaning_interval=conf.cleaning_interval,
+            flush_every=conf.flush_interval,
             retention=conf.retention * DAY,
             updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
         )

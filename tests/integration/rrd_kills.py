@@ -1,0 +1,137 @@
+"""kwapi-rrd under load, killed at random moments and in the midst of writing, and what its files must have then."""
+
+import json
+import random
+import time
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import rrdtool
+
+from kwapi.bus import Gate, Subscriber
+from kwapi.plugins.rrd.store import Store
+from kwapi.signing import KeyRing, read_key
+from tests.integration.daemons import Site
+from tests.integration.listener import Listener
+from tests.waiting import eventually
+
+WATTMETERS, PROBES = 8, 50
+FLUSH = 1.0  # seconds
+LATE = 5.0  # seconds in which a flush is done on a machine that is busy
+SECTION = "[site{site}.meter{number}]\ndriver = dummy\ninterval = 0.5\nprobes = {probes}\n"
+
+
+def sections() -> str:
+    """Return the wattmeters, of two sites, whose power changes all the time."""
+    text = ""
+    for number in range(WATTMETERS):
+        probes = ", ".join(f"probe {number}-{place}" for place in range(PROBES))
+        text += SECTION.format(site=number % 2, number=number, probes=probes)
+    return text
+
+
+class Life:
+    """One life of kwapi-rrd."""
+
+    def __init__(self, site: Site, directory: Path) -> None:
+        self._site = site
+        self._directory = directory
+        self.listening_since: float | None = None
+
+    def run(self, seconds: float, in_flush: float | None) -> float:
+        """Let it live so long, and then, if that is asked for, until so many seconds after a flush began; kill it.
+
+        Return when.
+        """
+        self._site.start("rrd")
+        end = time.time() + seconds
+        while time.time() < end:
+            if self.listening_since is None and self._accepted():
+                self.listening_since = time.time()
+            time.sleep(0.02)
+        if in_flush is not None:
+            before = self._newest_change()
+            eventually(lambda: self._newest_change() > before)
+            time.sleep(in_flush)
+        self._site.kill("rrd")
+        return time.time()
+
+    def _accepted(self) -> int:
+        page = self._site.page("/healthz")
+        return int(json.loads(page)["accepted"]) if page else 0
+
+    def _newest_change(self) -> float:
+        return max((path.stat().st_mtime for path in list(self._directory.glob("probe*0.rrd"))), default=0.0)
+
+
+def run(directory: Path, kills: int, seed: int) -> int:
+    """Kill kwapi-rrd so many times; fail if a file, a probe or a value is missing; return how many were compared."""
+    chance, rrd_dir = random.Random(seed), directory / "state" / "rrd"
+    compared, known = 0, 0
+    with Site(directory, sections()) as site:
+        with (directory / "rrd.conf").open("a") as file:
+            file.write(f"flush_interval = {FLUSH}\n")
+        site.start("drivers", "forwarder")
+        gate = Gate(KeyRing([read_key(directory / "state" / "signing.key")]))
+        with Listener(Subscriber([site.forwarded], [""], gate)) as bus:
+            eventually(lambda: len(bus.wattmeters()) == WATTMETERS)
+            for number in range(kills):
+                life = Life(site, rrd_dir)
+                seconds = chance.uniform(0.1, 2.0) if number % 3 == 2 else chance.uniform(LATE, LATE + 2)
+                killed_at = life.run(seconds, chance.uniform(0, 0.05) if number % 3 == 1 else None)
+                files = list(rrd_dir.rglob("*.rrd"))
+                assert all(rrdtool.info(str(path))["step"] == 1 for path in files)
+                found = Store(rrd_dir).probes()
+                assert len(found) >= known and not any(probe.broken for probe in found)
+                known = len(found)
+                if life.listening_since is not None and seconds > LATE:
+                    flushed_at = (rrd_dir / "probes.json").stat().st_mtime
+                    assert flushed_at > killed_at - FLUSH - LATE
+                    compared += compare(rrd_dir, bus, int(life.listening_since) + 2, int(flushed_at))
+        assert known == WATTMETERS * PROBES
+        assert "Traceback" not in site.log("rrd")
+        assert "can't be" not in site.log("rrd")
+    return compared
+
+
+def compare(directory: Path, bus: Listener, begin: int, flushed_at: int) -> int:
+    """Fail unless each file has what was on the bus from a time until a flush; return how many seconds were compared.
+
+    The list, which every flush saves at its end, tells up to when it had values when it began.
+    """
+    seconds = 0
+    listed = json.loads((directory / "probes.json").read_text("utf-8"))
+    values: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for message in list(bus.messages):
+        if message.timestamp > begin - 5:
+            for probe, watts in zip(message.probes, message.w or (), strict=True):
+                values[probe].append((message.timestamp, watts or 0.0))
+    for probe, measured in values.items():
+        end = int(listed[probe]["last_seen"])
+        assert end > flushed_at - LATE
+        if end <= begin:
+            continue
+        path = directory / f"{probe.replace(' ', '%20')}.rrd"
+        window = ["-r", "1", "-s", str(begin), "-e", str(end - 1)]
+        (start, _, step), _, found = rrdtool.fetch(str(path), "AVERAGE", *window)
+        assert (start, step) == (begin, 1)
+        for second, (watts, share) in zip(range(begin, end), found, strict=True):
+            expected = average(measured, second)
+            if expected is None:
+                continue
+            assert share == pytest.approx(1), f"{probe} at {second}: {share} known, and it was flushed up to {end}"
+            assert abs(watts - expected) < 0.1, f"{probe} at {second}: {watts} instead of {expected}"
+            seconds += 1
+    return seconds
+
+
+def average(measured: list[tuple[float, float]], second: int) -> float | None:
+    """Return the mean power of a second, None if it isn't known for all of it; a value stands for the time before."""
+    joules = seconds = 0.0
+    for (since, _), (until, watts) in pairwise(measured):
+        part = min(until, second + 1) - max(since, second)
+        if part > 0:
+            joules, seconds = joules + watts * part, seconds + part
+    return joules if seconds > 0.999 else None
