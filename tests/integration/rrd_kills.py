@@ -32,6 +32,13 @@ def sections() -> str:
     return text
 
 
+def live(seconds: float) -> None:
+    """Return after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.05)
+
+
 class Life:
     """One life of kwapi-rrd."""
 
@@ -40,21 +47,25 @@ class Life:
         self._directory = directory
         self.listening_since: float | None = None
 
-    def run(self, seconds: float, in_flush: float | None) -> float:
-        """Let it live so long, and then, if that is asked for, until so many seconds after a flush began; kill it.
-
-        Return when.
-        """
+    def run(self, seconds: float) -> float:
+        """Let it live so long; kill it and return when."""
         self._site.start("rrd")
-        end = time.time() + seconds
-        while time.time() < end:
-            if self.listening_since is None and self._accepted():
-                self.listening_since = time.time()
-            time.sleep(0.02)
+        live(seconds)
+        return self._kill()
+
+    def run_on(self, seconds: float, in_flush: float | None) -> float:
+        """Let it live so long after it began to listen, and until so many seconds after a flush began, if asked for."""
+        self._site.start("rrd")
+        eventually(self._accepted)
+        self.listening_since = time.time()
+        live(seconds)
         if in_flush is not None:
             before = self._newest_change()
             eventually(lambda: self._newest_change() > before)
             time.sleep(in_flush)
+        return self._kill()
+
+    def _kill(self) -> float:
         self._site.kill("rrd")
         return time.time()
 
@@ -79,16 +90,18 @@ def run(directory: Path, kills: int, seed: int) -> int:
             eventually(lambda: len(bus.wattmeters()) == WATTMETERS)
             for number in range(kills):
                 life = Life(site, rrd_dir)
-                seconds = chance.uniform(0.1, 2.0) if number % 3 == 2 else chance.uniform(LATE, LATE + 2)
-                killed_at = life.run(seconds, chance.uniform(0, 0.05) if number % 3 == 1 else None)
+                if number % 3 == 2:
+                    killed_at = life.run(chance.uniform(0.1, 2.0))
+                else:
+                    killed_at = life.run_on(chance.uniform(3.0, 6.0), chance.uniform(0, 0.05) if number % 3 else None)
                 files = list(rrd_dir.rglob("*.rrd"))
                 assert all(rrdtool.info(str(path))["step"] == 1 for path in files)
                 found = Store(rrd_dir).probes()
                 assert len(found) >= known and not any(probe.broken for probe in found)
                 known = len(found)
-                if life.listening_since is not None and seconds > LATE:
+                if life.listening_since is not None:
                     flushed_at = (rrd_dir / "probes.json").stat().st_mtime
-                    assert flushed_at > killed_at - FLUSH - LATE
+                    assert killed_at - FLUSH - LATE < flushed_at
                     compared += compare(rrd_dir, bus, int(life.listening_since) + 2, int(flushed_at))
         assert known == WATTMETERS * PROBES
         assert "Traceback" not in site.log("rrd")
