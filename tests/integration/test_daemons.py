@@ -35,8 +35,7 @@ def test_values_arrive_and_return_after_each_part_was_killed(tmp_path, pdu):
             site.await_new_values(*probes)
 
         eventually(lambda: site.page("/graph/minute/").startswith(b"\x89PNG"))
-        page = site.page("/last/minute/").decode()
-        assert all(name in page for name in probes)
+        eventually(lambda: all(name in site.page("/last/minute/").decode() for name in probes))
         assert {name: site.stop(name) for name in list(site.processes)} == dict.fromkeys(DAEMONS, 0)
         for name in DAEMONS:
             assert "Traceback" not in site.log(name)

@@ -118,7 +118,7 @@ def test_what_comes_while_it_is_down_is_kept_and_said_once(directory, store, clo
         store.flush()
         store.flush(["a"])
         assert written(store, "a") == list(range(2, 41))
-    assert "what was kept is written" in caplog.text
+    assert "what was kept is passed on again" in caplog.text
     measure(store, clock, 10, "a", "b")
     store.flush()
     assert len(warnings(caplog)) == 2

@@ -51,7 +51,7 @@ def test_a_file_without_extremes_is_told_from_one_with_them(path, tmp_path):
 def test_a_file_tells_its_newest_value_and_about_when_it_got_its_first(path):
     assert first_known(path) is None
     write(path, 250)
-    assert newest(path) == (NOW + 249, 100.0)
+    assert newest([path]) == {path: (NOW + 249, 100.0)}
     assert first_known(path) == pytest.approx(NOW, abs=1)
     write(path, 250, start=NOW + 3 * 86400)
     assert first_known(path) == pytest.approx(NOW, abs=ARCHIVES["week"].resolution)

@@ -16,6 +16,7 @@ from kwapi.plugins.rrd.login import login_of, login_problems
 from kwapi.plugins.rrd.pages import Settings
 from kwapi.plugins.rrd.rrdcached import Rrdcached
 from kwapi.plugins.rrd.store import Store
+from kwapi.plugins.rrd.tool import ToolApart
 from kwapi.plugins.rrd.views import create_app
 from kwapi.plugins.subscription import subscriber_of
 from kwapi.tariff import Tariff
@@ -38,6 +39,7 @@ def open_store(conf: cfg.ConfigOpts) -> Store:
             cleaning_interval=conf.cleaning_interval,
             flush_every=conf.flush_interval,
             retention=conf.retention * DAY,
+            tool=ToolApart(),
             updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
         )
     except OSError as error:

@@ -12,12 +12,12 @@ such extremes, and are read and written as they are. The file of a total has a t
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-import rrdtool
+from kwapi.plugins.rrd.tool import ERRORS, HERE, Tool
 
-RRD_ERRORS = (OSError, rrdtool.OperationalError, rrdtool.ProgrammingError)
+RRD_ERRORS = ERRORS
 WEEK = 7 * 86400  # seconds; a multiple of every resolution
 
 # The share of a row that may be unknown. With 0.5, the usual, a row of which less than half is known loses what was
@@ -55,7 +55,7 @@ def probe_of(name: str) -> str:
     return unquote(name.removesuffix(SUFFIX))
 
 
-def create(path: Path, heartbeat: int, timestamp: float, shares: Sequence[str] = ("known",)) -> None:
+def create(path: Path, heartbeat: int, timestamp: float, shares: Sequence[str] = ("known",), tool: Tool = HERE) -> None:
     """Create a file that takes values from ``timestamp`` on: watts, and sources that say how much they stand for."""
     # It starts with a row of every archive, so that the time before counts as not known: rrdtool shortens the row in
     # which a file starts.
@@ -64,34 +64,49 @@ def create(path: Path, heartbeat: int, timestamp: float, shares: Sequence[str] =
     sources = [f"DS:w:GAUGE:{heartbeat}:U:U", *(f"DS:{share}:GAUGE:{ALWAYS}:U:U" for share in shares)]
     archives = [_archive("AVERAGE", period) for period in ARCHIVES]
     archives += [_archive(function, period) for function in ("MIN", "MAX") for period in EXTREMES]
-    rrdtool.create(str(temporary), "--start", str(start), "--step", "1", sources, archives)
+    tool.call("create", str(temporary), "--start", str(start), "--step", "1", sources, archives)
     os.replace(temporary, path)
 
 
-def has_extremes(path: Path) -> bool:
+def has_extremes(path: Path, tool: Tool = HERE) -> bool:
     """Return whether a file has MIN and MAX; one that was made before them has not."""
-    layout = rrdtool.info(str(path))
+    layout = tool.call("info", str(path))
     return any(layout.get(f"rra[{number}].cf") == "MAX" for number in range(len(ARCHIVES) + 2 * len(EXTREMES)))
 
 
-def newest(path: Path) -> tuple[float, float | None]:
-    """Return the second of a file's newest value, and the value."""
+def newest(paths: Sequence[Path], tool: Tool = HERE) -> dict[Path, tuple[float, float | None] | Exception]:
+    """Return the second of each file's newest value, and the value; or the error why that can't be told."""
     # lastupdate has the time as well, but as local time, which is ambiguous when the clock changes.
-    return float(rrdtool.last(str(path))), rrdtool.lastupdate(str(path))["ds"]["w"]
+    found = tool.calls([(name, str(path)) for path in paths for name in ("last", "lastupdate")])
+    return {path: _newest(last, update) for path, last, update in zip(paths, found[::2], found[1::2], strict=True)}
 
 
-def first_known(path: Path) -> float | None:
+def first_known(path: Path, tool: Tool = HERE) -> float | None:
     """Return about when a file got its first value, as exactly as it still knows; None if it has none."""
-    last = rrdtool.last(str(path))
+    last = tool.call("last", str(path))
     begin, end = float("-inf"), float("inf")  # of the row with the first value
+    calls = []
     for resolution, rows in reversed(ARCHIVES.values()):
         newest_row = last // resolution * resolution
         window = ["-r", str(resolution), "-s", str(newest_row - (rows - 1) * resolution), "-e", str(newest_row)]
-        (start, _, step), _, found = rrdtool.fetch(str(path), "AVERAGE", *window)
+        calls.append(("fetch", str(path), "AVERAGE", *window))
+    for result in tool.calls(calls):
+        if isinstance(result, Exception):
+            raise result
+        (start, _, step), _, found = result
         known = next((start + row * step for row, values in enumerate(found) if values[0] is not None), None)
         if known is not None and begin - step < known < end:
             begin, end = float(known), float(known + step)
     return begin if end < float("inf") else None
+
+
+def _newest(last: Any, update: Any) -> tuple[float, float | None] | Exception:
+    for result in (last, update):
+        if isinstance(result, Exception):
+            return result
+    if "w" not in update["ds"]:
+        return OSError(f"it has {', '.join(update['ds'])} instead of w")
+    return float(last), update["ds"]["w"]
 
 
 def _archive(function: str, period: str) -> str:

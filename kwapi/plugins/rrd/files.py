@@ -13,10 +13,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-import rrdtool
-
 from kwapi.plugins.rrd.archive import RRD_ERRORS, create, first_known, newest
 from kwapi.plugins.rrd.series import KEPT, Series, Waiting
+from kwapi.plugins.rrd.tool import HERE, Tool
 
 LOG = logging.getLogger(__name__)
 CHUNK = 200  # files that are written together; graphs wait for no more
@@ -41,14 +40,13 @@ class Updater(Protocol):
 class Direct:
     """Updates files by rrdtool."""
 
+    def __init__(self, tool: Tool) -> None:
+        self._tool = tool
+
     def update(self, updates: Sequence[Update]) -> dict[Path, str]:
-        errors = {}
-        for path, arguments in updates:
-            try:
-                rrdtool.update(str(path), arguments)
-            except RRD_ERRORS as error:
-                errors[path] = str(error)
-        return errors
+        results = self._tool.calls([("update", str(path), arguments) for path, arguments in updates])
+        pairs = zip(updates, results, strict=True)
+        return {path: str(result) for (path, _), result in pairs if isinstance(result, Exception)}
 
     def settle(self, paths: Sequence[Path]) -> None:
         """Nothing waits anywhere."""
@@ -60,10 +58,11 @@ class Direct:
 class Files:
     """Writes what waits of each series; ``lock`` is that of the series' memory, and never held over I/O."""
 
-    def __init__(self, lock: Lock, updater: Updater | None = None) -> None:
+    def __init__(self, lock: Lock, updater: Updater | None = None, tool: Tool = HERE) -> None:
         self._lock = lock
         self._writing = Lock()  # keeps the values of a probe in order on their way to its file
-        self._updater = updater or Direct()
+        self._updater = updater or Direct(tool)
+        self._tool = tool
         self._unreachable = False
         self._times: list[float] = []
         self._template = ""  # of the arguments for these times: most probes have the same as the one before
@@ -80,10 +79,6 @@ class Files:
                     self._write(series[first : first + CHUNK], failed, healed)
         except OSError as error:
             self._note(error)
-        else:
-            if self._unreachable:
-                LOG.info("what was kept is written")
-            self._unreachable = False
         _tell(failed, healed)
 
     def settle(self, series: Sequence[Series]) -> None:
@@ -98,13 +93,10 @@ class Files:
         failed = []
         with self._writing:
             for one in series:
-                try:
-                    if one.opened and rrdtool.last(str(one.path)) < int(one.written):
-                        raise OSError("what was passed on did not arrive")
-                except RRD_ERRORS as error:
+                if one.opened and (problem := self._missing(one)) is not None:
                     one.opened = False
                     if not one.broken:
-                        failed.append((one, str(error)))
+                        failed.append((one, problem))
                     one.broken = True
         _tell(failed, [])
 
@@ -114,12 +106,14 @@ class Files:
         The latter is None where the series knows. Files that can't be read are left out, and said.
         """
         self.settle(list(series.values()))
+        values = newest([one.path for one in series.values()], self._tool)
         found, failed = {}, []
         for name, one in series.items():
             try:
-                begin = first_known(one.path) if one.first_seen is None else None
-                found[name] = (*newest(one.path), begin)
-            except (*RRD_ERRORS, KeyError) as error:
+                if isinstance(value := values[one.path], Exception):
+                    raise value
+                found[name] = (*value, first_known(one.path, self._tool) if one.first_seen is None else None)
+            except RRD_ERRORS as error:
                 failed.append((one, str(error)))
                 one.broken = True
         _tell(failed, [])
@@ -128,7 +122,7 @@ class Files:
     def readable(self, series: Series) -> bool:
         """Return whether the file is a whole RRD file."""
         try:
-            rrdtool.last(str(series.path))
+            self._tool.call("last", str(series.path))
         except RRD_ERRORS as error:
             with self._writing:
                 if not series.broken:
@@ -161,6 +155,8 @@ class Files:
                     one.keep(values)
                     one.unsure = True
             raise
+        if waiting:
+            self._note_reached()
         for one, values in waiting:
             if (error := errors.get(one.path)) is None:
                 if one.broken:
@@ -183,9 +179,9 @@ class Files:
         for one, (times, values, widest) in waiting:
             try:
                 if not one.opened:
-                    times, values = _open(one, times, values, widest)
+                    times, values = self._open(one, times, values, widest)
                 if one.heartbeat != widest:
-                    rrdtool.tune(str(one.path), "--heartbeat", f"w:{widest}")
+                    self._tool.call("tune", str(one.path), "--heartbeat", f"w:{widest}")
                     one.heartbeat = widest
             except RRD_ERRORS as error:
                 errors[one.path] = str(error)
@@ -193,6 +189,28 @@ class Files:
                 if times:
                     updates.append((one.path, self._arguments(times, values)))
         return errors | self._updater.update(updates)
+
+    def _open(
+        self, one: Series, times: list[float], values: list[float | None], widest: int
+    ) -> tuple[list[float], list[float | None]]:
+        """Look where a file ends, or make it; return those of the values that it can take.
+
+        The first of them ends a gap unless the file is known up to the value before.
+        """
+        if os.path.exists(one.path):
+            last = self._tool.call("last", str(one.path))
+            first = bisect_left(times, last + 1) if one.unsure else bisect_right(times, last)
+            times, values = times[first:], values[first:]
+            begins_after_gap = bool(times) and times[0] - last > widest + 1  # rrdtool tells whole seconds
+        else:
+            create(one.path, widest, times[0], tool=self._tool)
+            one.heartbeat, begins_after_gap = widest, True
+        if begins_after_gap and values[0] is not None:
+            begin = float(ceil(times[0]))
+            later = bisect_right(times, begin)
+            times, values = [begin, *times[later:]], [None, *values[later:]]
+        one.opened = True
+        return times, values
 
     def _arguments(self, times: list[float], values: list[float | None]) -> list[str]:
         """Return the arguments of rrdtool update that write these values."""
@@ -208,28 +226,18 @@ class Files:
             LOG.warning("%s: the last %d values of each probe are kept meanwhile", error, KEPT)
         self._unreachable = True
 
+    def _note_reached(self) -> None:
+        if self._unreachable:
+            LOG.info("what was kept is passed on again")
+        self._unreachable = False
 
-def _open(
-    one: Series, times: list[float], values: list[float | None], widest: int
-) -> tuple[list[float], list[float | None]]:
-    """Look where a file ends, or make it; return those of the values that it can take.
-
-    The first of them ends a gap unless the file is known up to the value before.
-    """
-    if os.path.exists(one.path):
-        last = rrdtool.last(str(one.path))
-        first = bisect_left(times, last + 1) if one.unsure else bisect_right(times, last)
-        times, values = times[first:], values[first:]
-        begins_after_gap = bool(times) and times[0] - last > widest + 1  # rrdtool tells whole seconds
-    else:
-        create(one.path, widest, times[0])
-        one.heartbeat, begins_after_gap = widest, True
-    if begins_after_gap and values[0] is not None:
-        begin = float(ceil(times[0]))
-        later = bisect_right(times, begin)
-        times, values = [begin, *times[later:]], [None, *values[later:]]
-    one.opened = True
-    return times, values
+    def _missing(self, one: Series) -> str | None:
+        """Return what is wrong if a file has not all that was written to it."""
+        try:
+            last = self._tool.call("last", str(one.path))
+        except RRD_ERRORS as error:
+            return str(error)
+        return None if last >= int(one.written) else "what was passed on is not there"
 
 
 def _tell(failed: Sequence[tuple[Series, str]], healed: Sequence[Series]) -> None:

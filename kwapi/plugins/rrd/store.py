@@ -22,6 +22,7 @@ from kwapi.plugins.rrd.files import Files, Updater
 from kwapi.plugins.rrd.probe import Probe, natural, site_of
 from kwapi.plugins.rrd.roster import Entry, Roster
 from kwapi.plugins.rrd.series import NEVER, Listing, Series
+from kwapi.plugins.rrd.tool import HERE, Tool
 from kwapi.plugins.rrd.totals import Outlook, Totals
 
 __all__ = ["Probe", "Store"]
@@ -33,6 +34,7 @@ FLUSH_PERIOD = 30.0  # seconds
 FULL = 60  # values of a probe that wait for a flush; then it has one of its own
 SLACK = 2.0  # seconds beyond a gap, for which known time begins at a whole second, and for a message's way
 REMOVAL_PERIOD = 3600.0  # seconds; not at once after the start, when nobody was heard yet
+NEW = 2.0  # seconds until a probe that is new has its file, and survives a kill
 LOOK = 0.5  # seconds between two looks for such probes
 
 
@@ -52,6 +54,7 @@ class Store:
         flush_every: float = FLUSH_PERIOD,
         retention: float = 0.0,
         updater: Updater | None = None,
+        tool: Tool = HERE,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,11 +74,13 @@ class Store:
         self._series: dict[str, Series] = {}
         self._wattmeters: dict[str, dict[str, Series]] = {}  # their probes
         self._listings: dict[str, Listing] = {}  # of wattmeters whose probes go in step
+        self._has_new = False
         self._full: set[str] = set()  # names of those to be written soon
         self._sorted: dict[str, None] = {}  # names in their order
-        self._files = Files(self._lock, updater)
+        self._tool = tool
+        self._files = Files(self._lock, updater, tool)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._totals = Totals(self.directory / "totals")
+        self._totals = Totals(self.directory / "totals", tool)
         self._roster = Roster(self.directory)
         self._resume()
 
@@ -153,7 +158,7 @@ class Store:
             if self.retention and self._steady_clock() - removed_at >= REMOVAL_PERIOD:
                 removed_at = self._steady_clock()
                 self.remove_untouched()
-            if self._steady_clock() - flushed_at >= self.flush_every:
+            if self._steady_clock() - flushed_at >= (NEW if self._has_new else self.flush_every):
                 flushed_at = self._steady_clock()
                 self._flush_all()
             elif self._full:
@@ -161,6 +166,7 @@ class Store:
                     full, self._full = self._full, set()
                 self._files.write([self._series[name] for name in full if name in self._series], retry=False)
         self._flush_all()
+        self._tool.close()
 
     def remove_untouched(self) -> None:
         """Remove the files of probes, and of totals of sites without probes, that are older than the retention."""
@@ -194,7 +200,7 @@ class Store:
                 # and nothing counts twice.
                 pending = self._totals.pending()
                 listed = {name: _entry(one) for name, one in self._series.items()}
-                series, self._full = list(self._series.values()), set()
+                series, self._full, self._has_new = list(self._series.values()), set(), False
             self._files.write(series)
             self._totals.write(settled)
             self._totals.save(pending)
@@ -256,7 +262,7 @@ class Store:
 
     def _new(self, name: str, message: Message, timestamp: float) -> Series:
         total = self._totals.site(site_of(message.wattmeter))
-        number = self._roster.number(name)
+        number, self._has_new = self._roster.number(name), True
         return Series(name, number, "", "", 0.0, self.path(name), total, first_seen=timestamp)
 
     def _forget(self, one: Series) -> None:

@@ -17,10 +17,9 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-import rrdtool
-
 from kwapi.plugins.rrd.archive import ALWAYS, RRD_ERRORS, SUFFIX, create, file_name, probe_of
 from kwapi.plugins.rrd.state_file import StateFile
+from kwapi.plugins.rrd.tool import HERE, Tool
 
 LOG = logging.getLogger(__name__)
 
@@ -61,8 +60,9 @@ class Total:
     ``write`` may run while another thread calls the rest, one call at a time.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tool: Tool = HERE) -> None:
         self.path = path
+        self._tool = tool
         self.late = 0  # values that came when their second was written already
         self.broken = False
         self._joules: dict[int, float] = {}
@@ -122,7 +122,7 @@ class Total:
         written = 0 if is_new else self._written
         self._written = None  # unless all goes well
         if written is None:
-            written = int(rrdtool.last(str(self.path)))
+            written = int(self._tool.call("last", str(self.path)))
         arguments = []
         for row in self._unwritten:
             if row.second < written:
@@ -133,18 +133,19 @@ class Total:
             written = row.second + 1
         if is_new:
             self.path.parent.mkdir(exist_ok=True)
-            create(self.path, ALWAYS, float(self._unwritten[0].second), SHARES)
+            create(self.path, ALWAYS, float(self._unwritten[0].second), SHARES, self._tool)
         for first in range(0, len(arguments), ROWS_AT_ONCE):
-            rrdtool.update(str(self.path), arguments[first : first + ROWS_AT_ONCE])
+            self._tool.call("update", str(self.path), arguments[first : first + ROWS_AT_ONCE])
         self._written, self._unwritten = written, []
 
 
 class Totals:
     """The totals of a directory: one over all, and one of each site."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tool: Tool = HERE) -> None:
         self.directory = directory
-        self.all = Total(self.path(None))
+        self._tool = tool
+        self.all = Total(self.path(None), tool)
         self.sites: dict[str, Total] = {}
         self._state = StateFile(directory / "pending.json", dict[str, list[Pending]])
         for name, seconds in (self._state.load() or {}).items():
@@ -159,7 +160,7 @@ class Totals:
         """Return the total of a site."""
         total = self.sites.get(name)
         if total is None:
-            total = self.sites[name] = Total(self.path(name))
+            total = self.sites[name] = Total(self.path(name), self._tool)
         return total
 
     def join(self, site: str, since: float) -> None:
