@@ -6,8 +6,8 @@ ends the process, and one bad file would end all. In a process of its own the ca
 go on, in the next process.
 
 Between the two go frames of a length (4 bytes, big endian) and MessagePack: there a list of calls, each a list of the
-function and its arguments, back one (works, result or error) for each call, when it is done. This file is the other
-process's program, too, so it imports nothing of Kwapi.
+function and its arguments, back one (works, result or error) for each call, when it is done; one of no length if it
+works and has no result. This file is the other process's program, too, so it imports nothing of Kwapi.
 """
 
 import signal
@@ -24,6 +24,8 @@ import rrdtool
 
 ERRORS = (OSError, rrdtool.OperationalError, rrdtool.ProgrammingError)
 LENGTH = struct.Struct(">I")
+UNSAID = "rrdtool gives no reason; is the disk full?"  # as it does then, when it makes a file
+NOTHING = LENGTH.pack(0)
 
 Call = tuple[Any, ...]  # name of a function of rrdtool, and its arguments
 
@@ -55,6 +57,11 @@ class ToolApart(Tool):
     def __init__(self) -> None:
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def calls(self, calls: Sequence[Call]) -> list[Any]:
         results: list[Any] = []
@@ -104,7 +111,7 @@ def _result(call: Call) -> Any:
     try:
         return getattr(rrdtool, name)(*arguments)
     except ERRORS as error:
-        return error
+        return error if str(error) else rrdtool.OperationalError(UNSAID)
 
 
 def _send(pipe: Any, what: Any) -> None:
@@ -117,6 +124,8 @@ def _receive(pipe: Any) -> Any:
     head = pipe.read(LENGTH.size)
     if len(head) < LENGTH.size:
         raise EOFError
+    if head == NOTHING:
+        return True, None
     payload = pipe.read(*LENGTH.unpack(head))
     return msgspec.msgpack.decode(payload)
 
@@ -130,7 +139,11 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             return
         for call in calls:
             result = _result(call)
-            _send(answers, (False, str(result)) if isinstance(result, Exception) else (True, result))
+            if result is None:
+                answers.write(NOTHING)
+                answers.flush()
+            else:
+                _send(answers, (False, str(result)) if isinstance(result, Exception) else (True, result))
 
 
 if __name__ == "__main__":
