@@ -133,14 +133,17 @@ def wait(
             told_at = clock()
 
 
-def run(tasks: Sequence[Task]) -> int:
-    """Start the tasks, say that the daemon is ready, and stop them when wait() ends; return its status."""
+def run(tasks: Sequence[Task], deadline: float = 3.0) -> int:
+    """Start the tasks, say that the daemon is ready, and stop them when wait() ends; return its status.
+
+    They have so many seconds to stop.
+    """
     for task in tasks:
         task.start()
     notify("READY=1")
     status = wait(tasks)
     notify("STOPPING=1")
-    stop(tasks)
+    stop(tasks, deadline)
     return status
 
 

@@ -3,6 +3,7 @@ import logging
 import math
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, probe_of
 from kwapi.plugins.rrd.store import Store
 from tests.clock import Clock
 from tests.messages import health, message
+from tests.waiting import eventually
 
 NOW = 1_800_000_000.0
 names = st.text(min_size=1, max_size=NAME_BYTES).filter(lambda name: probe_problem(name) is None)
@@ -396,6 +398,33 @@ def test_the_longest_name_can_be_a_file(tmp_path):
     path: Path = tmp_path / file_name("\N{ELECTRIC PLUG}" * 20 + "@export")
     create(path, 60, NOW)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A store that flushes hourly, and its thread."""
+    store, stop = Store(tmp_path, flush_every=3600.0), threading.Event()
+    thread = threading.Thread(target=store.run, args=[stop])
+    thread.start()
+    yield store
+    stop.set()
+    thread.join()
+
+
+def test_a_new_probe_has_its_file_soon(running):
+    add(running, time.time())
+    eventually(lambda: (running.directory / "probes.json").exists())
+    assert running.path("taurus-1").exists()
+
+
+def test_sixty_values_are_written_before_the_next_flush(running):
+    begin = time.time() - 30
+    add(running, begin)
+    eventually(running.path("taurus-1").exists)
+    eventually(lambda: rrdtool.last(str(running.path("taurus-1"))) >= int(begin))
+    for step in range(1, 70):
+        add(running, begin + step / 4, interval=0.25)
+    eventually(lambda: rrdtool.last(str(running.path("taurus-1"))) >= int(begin + 14))
 
 
 def test_what_is_added_while_others_flush_is_all_written(store):

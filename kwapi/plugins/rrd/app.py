@@ -28,6 +28,7 @@ LIMITS = {  # of waitress
 }
 SHARED_FOR = 1.0  # seconds; who asks more often sees nothing new
 DAY = 86400.0  # seconds
+LAST_FLUSH = 60.0  # seconds that a slow disk has for it; systemd waits for 90
 
 
 def open_store(conf: cfg.ConfigOpts) -> Store:
@@ -87,5 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             service.Task("ranking", graphs.ranking.run),
             service.Task("http", server.run),
             service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought
-        ]
+        ],
+        LAST_FLUSH,
     )
