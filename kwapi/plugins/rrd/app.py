@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from oslo_config import cfg
 
@@ -22,7 +23,7 @@ from kwapi.plugins.subscription import subscriber_of
 from kwapi.tariff import Tariff
 
 LOG = logging.getLogger(__name__)
-LIMITS = {  # of waitress
+LIMITS: dict[str, Any] = {  # of waitress
     "connection_limit": 800,  # an open browser keeps up to six; below the 1024 files that a process may open
     "channel_timeout": 60,  # seconds that a connection may be idle
 }
