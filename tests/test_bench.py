@@ -8,7 +8,7 @@ import pytest
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
-from bench import api, bmc, collector, farm, pdu, rrd
+from bench import api, bmc, collector, farm, graphs, pdu, rrd
 from bench.agents import agents
 from bench.traffic import Client
 from kwapi.bus import Gate
@@ -134,6 +134,15 @@ def test_the_store_of_rrd_files_is_measured(capsys, tmp_path):
     rows = dict(row.rsplit("  ", 1) for row in capsys.readouterr().out.splitlines())
     assert len(rows) == 10
     assert all(float(value.split()[0]) >= 0 for value in rows.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_graphs_are_measured(capsys, tmp_path):
+    assert graphs.main(["--probes", "96", "--rounds", "1", "--directory", str(tmp_path)]) == 0
+    rows = dict(row.rsplit("  ", 1) for row in capsys.readouterr().out.splitlines())
+    sizes = {what.split(":")[0]: float(value.split()[0]) for what, value in rows.items() if value.endswith(" kB")}
+    assert len(sizes) == 8 and 1 < sizes["graph of a probe"] <= 12 and 1 < sizes["summary"] <= 24
+    assert len(rows) == 2 * len(sizes) + 10
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,12 +1,17 @@
+import re
 import struct
 import threading
+import time
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+import rrdtool
 
+from kwapi.plugins.rrd.archive import ARCHIVES, EXTREMES
 from kwapi.plugins.rrd.axes import scale, time_grid
 from kwapi.plugins.rrd.cache import OVERHEAD
-from kwapi.plugins.rrd.elements import rest
+from kwapi.plugins.rrd.elements import legend, rest, single
 from kwapi.plugins.rrd.graph import Graphs, next_row
 from kwapi.plugins.rrd.look import Look, Target
 from kwapi.plugins.rrd.ranking import NAMED
@@ -317,3 +322,60 @@ def test_probes_that_the_ranking_does_not_know_yet_are_one_band(store, graphs, c
     reading = graphs.reader.read("minute", ALL)
     assert (reading.bands, rest(reading).average) == ([], pytest.approx(300.0))
     assert graphs.graph("minute", ALL, LOOK).plot.upper == 300.0
+
+
+@pytest.mark.parametrize(("period", "interval"), [("minute", 1.0), ("hour", 2.0), ("day", 60.0), ("week", 300.0)])
+def test_the_legend_that_is_drawn_has_the_figures_of_the_file_and_of_the_series(store, clock, period, interval):
+    resolution, rows = ARCHIVES[period]
+    newest = NOW // resolution * resolution
+    begin = newest - rows * resolution // 2
+    powers = [800.0, -120.0, 35.0, 4321.0]
+    series = [
+        (begin + step * interval, powers[step % 160 // 40]) for step in range(int((newest - begin) / interval) + 1)
+    ]
+    gap = (begin + (newest - begin) * 0.4, begin + (newest - begin) * 0.4 + max(4 * interval, 100))
+    series = [(at, watts) for at, watts in series if not gap[0] < at < gap[1]]
+    for at, watts in series:
+        add(store, at, [watts], interval=interval)
+    graphs = Graphs(store, tariff=Tariff([(0, 0.3), (7 * 3600, 0.2)]), currency="EUR", clock=clock)
+    reading = graphs.reader.read(period, of("taurus-1"))
+    elements = single(reading, LOOK) + legend(reading, LOOK, "EUR")
+    drawn = rrdtool.graphv("-", "--start", str(reading.start), "--end", str(reading.end), elements)
+    said = " ".join(text for key, text in sorted(drawn.items()) if key.startswith("legend"))
+    units = {"W": 1, "kW": 1000}
+    found = {word: float(value) * units[unit] for word, value, unit in re.findall(r"(\w+) (-?[\d.]+) (k?W)\b", said)}
+    found |= {unit: float(value) for value, unit in re.findall(r"([\d.]+) (kWh|EUR)", said)}
+
+    fetched = {function: fetch(store, function, reading) for function in ("AVERAGE", "MIN", "MAX")}
+    known = [(at, watts, share) for at, watts, share in fetched["AVERAGE"] if watts is not None]
+    lowest, highest = ("MIN", "MAX") if period in EXTREMES else ("AVERAGE", "AVERAGE")
+    kwh = {at: max(watts * share, 0.0) * resolution / 3.6e6 for at, watts, share in known}
+    prices = dict(zip(kwh, prices_of(kwh, resolution), strict=True))
+    expected = {
+        "min": min(watts for _, watts, _ in fetched[lowest] if watts is not None),
+        "avg": sum(watts * share for _, watts, share in known) / sum(share for _, _, share in known),
+        "max": max(watts for _, watts, _ in fetched[highest] if watts is not None),
+        "last": known[-1][1],
+        "kWh": sum(kwh.values()),
+        "EUR": sum(kwh[at] * prices[at] for at in kwh),
+    }
+    assert found == pytest.approx(expected, rel=1e-3)
+    spans = [(b - a, watts) for (a, _), (b, watts) in pairwise(series) if b - a <= interval]
+    joules, seconds = sum(long * watts for long, watts in spans), sum(long for long, _ in spans)
+    assert found["avg"] == pytest.approx(joules / seconds, rel=1e-3)
+
+
+def fetch(store, function, reading):
+    """Return (Unix seconds at its end, watts, known) of each row as rrdtool has it."""
+    step = reading.rows.step
+    arguments = [function, "-r", str(step), "-s", str(reading.start), "-e", str(reading.end - 1)]
+    (begin, _, found), _, rows = rrdtool.fetch(str(store.path("taurus-1")), *arguments)
+    return [(begin + (number + 1) * found, *row) for number, row in enumerate(rows)]
+
+
+def prices_of(ends, step):
+    """Return the mean price of each row that ends then, from the clock on the wall."""
+    for end in ends:
+        minutes = range(end - step, end, min(step, 60))
+        hours = [time.localtime(minute).tm_hour for minute in minutes]
+        yield sum(0.2 if hour >= 7 else 0.3 for hour in hours) / len(hours)

@@ -97,3 +97,11 @@ def test_what_nobody_asks_for_is_not_read(store, clock):
     clock.now += WANTED + 1
     ranking.renew()
     assert store.asked == 1
+
+
+def test_where_nothing_is_measured_any_more_the_period_is_the_one_before_that(store, clock):
+    add(store, {"a": 360.0, "b": 36.0})
+    clock.now += 7 * 3600
+    assert Ranking(store, clock=clock).energies("minute") == pytest.approx(
+        {"a": 360 * 99 / 3.6e6, "b": 36 * 99 / 3.6e6}
+    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import rrdtool
 
 from kwapi.plugins.rrd.axes import Scale, time_grid
+from kwapi.plugins.rrd.legend import shortened
 from kwapi.plugins.rrd.look import CONTENT_TYPES, Graph, Look, Plot, theme
 
 # At these sizes characters are whole pixels wide and look the same wherever they stand: a PNG has half the size.
@@ -18,6 +19,8 @@ CHARACTER = 7  # pixels
 BESIDE = 40  # pixels beyond the plot's width that a line of the legend has
 AROUND = 80  # pixels of a bare picture that are not plot, to the sides
 ABOVE = 30  # and above and below
+LINE = 14  # pixels of a line of text
+LINE_SEPARATOR = "\u2028"  # rrdtool leaves out a new line, and reckons with its height
 PARTS = ("left", "top", "width", "height", "start", "end")
 
 
@@ -50,10 +53,10 @@ def plot_size(look: Look) -> tuple[int, int]:
 
 
 def message(text: str, look: Look, fresh_until: float, now: float) -> Graph:
-    """Return a picture that says something, the size of a graph."""
-    elements = ["HRULE:0#00000000", "TEXTALIGN:center", f"COMMENT:{escape(text)}\\c"]
-    title = ["--title", text] if look.bare else []
-    image, _ = _drawn([*title, "--x-grid", "none", "--y-grid", "none"], elements, look)
+    """Return a picture that says something in its middle: a title that begins with empty lines."""
+    title = LINE_SEPARATOR * ((look.height // 2 - LINE) // LINE) + text
+    options = ["--title", title, "--x-grid", "none", "--y-grid", "none", "--color", "AXIS#00000000"]
+    image, _ = _drawn(options, ["HRULE:0#00000000"], look)
     return _graph(image, look, None, fresh_until, now)
 
 
@@ -64,7 +67,7 @@ def picture(
     """Return a graph."""
     options = ["--start", str(start), "--end", str(end), *scale.arguments(), *time_grid(period, plot_size(look)[0])]
     if not look.bare:
-        options += ["--title", literal(title)]
+        options += ["--title", literal(shortened(title, (look.width + AROUND) // CHARACTER))]
     image, plot = _drawn(options, elements, look)
     return _graph(image, look, plot, fresh_until, now)
 
@@ -87,7 +90,7 @@ def _drawn(options: Sequence[str], elements: Sequence[str], look: Look) -> tuple
     style += ["--width", str(look.width), "--height", str(look.height)]
     if look.bare:
         style += ["--full-size-mode", "--no-legend"]
-    drawn = rrdtool.graphv("-", *style, *options, list(elements))
+    drawn = rrdtool.graphv("-", *style, *options, list(elements))  # of two colours of a part the last counts
     left, top, width, height, start, end = (drawn[f"graph_{part}"] for part in PARTS)
     image: bytes = drawn["image"]
     return image, Plot(left, top, width, height, start, end, drawn["value_min"], drawn["value_max"])

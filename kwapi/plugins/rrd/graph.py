@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 
 from kwapi.plugins.rrd import drawing
 from kwapi.plugins.rrd.archive import ARCHIVES
 from kwapi.plugins.rrd.axes import scale
 from kwapi.plugins.rrd.cache import Cache, Kept
 from kwapi.plugins.rrd.elements import legend, single, stack
+from kwapi.plugins.rrd.legend import shortened
 from kwapi.plugins.rrd.look import CONTENT_TYPES, Graph, Look, Plot, Target
 from kwapi.plugins.rrd.ranking import Ranking
 from kwapi.plugins.rrd.reading import Reader, Reading
@@ -22,6 +24,7 @@ from kwapi.tariff import Tariff
 
 LATE = 60  # seconds that a row may need to be complete: slow wattmeters, and what waits to be written
 AGAIN = 5.0  # seconds after which to look again whether there is a row that was due
+NAME = 40  # characters of a name in a title at most
 CACHE = 32 * 1024 * 1024  # bytes
 
 
@@ -91,9 +94,10 @@ class Graphs:
         fresh_until = next_row(period, now)
         if reading.reason:
             return drawing.message(reading.reason, look, fresh_until, now)
-        title = f"{name_of(target)}, last {PERIODS[period]}"
+        when = f"last {PERIODS[period]}"
         if past:
-            title += time.strftime(" until %d %B %Y, %H:%M", time.localtime(reading.end))
+            when += time.strftime(" until %d %b %Y, %H:%M", time.localtime(reading.end))
+        title = f"{shortened(name_of(target), NAME)}, {when}"
         is_one = target.kind == "probe"
         elements = single(reading, look) if is_one else stack(reading, look)
         elements += legend(reading, look, self.currency, "" if is_one else "total")
@@ -118,5 +122,9 @@ def _limits(reading: Reading, target: Target) -> tuple[float, float]:
     if target.kind == "probe":
         return reading.figures.minimum or 0.0, reading.figures.maximum or 0.0
     watts = [watts for watts in reading.rows.watts if watts is not None]
-    below = sum(min(band.figures.minimum or 0.0, 0.0) for band in reading.bands)  # others stand on top of those
-    return min(*watts, below, 0.0), max(*watts, 0.0) - below
+    bands = [band.figures for band in reading.bands]
+    if all((band.minimum or 0.0) >= 0 for band in bands):
+        return min(watts), max(watts)
+    lows = accumulate(band.minimum or 0.0 for band in bands)  # one below zero takes down those above it
+    highs = accumulate(band.maximum or 0.0 for band in bands)
+    return min(*watts, *lows), max(*watts, *highs)

@@ -96,7 +96,7 @@ def asked_target(store: Store, probe: str | None) -> Target:
     site = request.args.get("site")
     if site is None:
         return Target()
-    if site not in store.sites():
+    if not store.total_path(site).exists() and site not in store.sites():
         raise NotFound(f"There is no site {site}.")
     return Target("site", (site,))
 

@@ -1,5 +1,7 @@
 """Which probes used most energy in a period: the energy of every probe, read from all files again from time to time.
 
+A period ends when any of them was last measured, as that of their total does.
+
 Ten thousand files take most of a second, so it is done ahead of requests, for the periods that are asked for, and as
 often as a hundredth of one core allows.
 """
@@ -99,16 +101,17 @@ class Ranking:
     def _read(self, period: str) -> _Ranks:
         now, begun = self._clock(), self._cpu_clock()
         probes = self._store.probes()
-        energies = {probe.name: kwh for probe in probes if (kwh := self._energy(period, probe, now)) is not None}
+        newest = min(max((probe.timestamp or 0.0 for probe in probes), default=0.0), now)
+        energies = {probe.name: kwh for probe in probes if (kwh := self._energy(period, probe, newest)) is not None}
         largest = {site: _largest(members, energies) for site, members in _by_site(probes).items()}
         pause = max(min(ARCHIVES[period].resolution, SLOWEST), (self._cpu_clock() - begun) / SHARE)
         return _Ranks(now + pause, now + 2 * pause, energies, largest)
 
-    def _energy(self, period: str, probe: Probe, now: float) -> float | None:
+    def _energy(self, period: str, probe: Probe, newest: float) -> float | None:
         path = self._store.path(probe.name)
         try:
             try:
-                return consumed_kwh(path, period, *window(period, now))
+                return consumed_kwh(path, period, *window(period, newest))
             except LookupError:  # written further than that
                 return consumed_kwh(path, period, *window(period, rrdtool.last(str(path))))
         except (LookupError, *RRD_ERRORS):

@@ -16,11 +16,12 @@ from kwapi.plugins.rrd.figures import Figures, figures
 from kwapi.plugins.rrd.look import Target
 from kwapi.plugins.rrd.probe import Probe
 from kwapi.plugins.rrd.ranking import Ranking
-from kwapi.plugins.rrd.rows import Rows, read, together, window
+from kwapi.plugins.rrd.rows import ROWS, Rows, read, together, window
 from kwapi.plugins.rrd.store import Store
 from kwapi.tariff import Tariff
 
 NOTHING = "Nothing was measured yet."
+SOON = "The first point comes after {}."
 UNUSABLE = "The file can't be used, see the log."
 LATE = 900.0  # seconds after which a total that has nothing newer is one of the past
 
@@ -109,7 +110,7 @@ class Reader:
         prices = self._prices(whole)
         bands = [band for probe in probes if (band := self._band(probe, period, whole, prices))]
         total = figures(whole, prices)
-        return _known(Reading(start, end, whole, total, bands, path, largest.counted, largest.measured))
+        return _known(Reading(start, end, whole, total, bands, path, largest.counted, largest.measured), period)
 
     def _read_probes(self, period: str, target: Target) -> Reading:
         probes = self._probes(target)
@@ -129,9 +130,9 @@ class Reader:
         whole = together(list(known.values()))
         if target.kind == "probe":
             [(probe, whole)] = known.items()
-            return _known(Reading(start, end, whole, of_each[probe], bands, self._store.path(probe.name), 1, 1))
+            return _known(Reading(start, end, whole, of_each[probe], bands, self._store.path(probe.name), 1, 1), period)
         total = replace(figures(whole, prices), kwh=_sum(bands, "kwh"), cost=_sum(bands, "cost"))
-        return _known(Reading(start, end, whole, total, bands, None, len(target.names), len(bands)))
+        return _known(Reading(start, end, whole, total, bands, None, len(target.names), len(bands)), period)
 
     def _band(self, probe: Probe, period: str, whole: Rows, prices: Sequence[float] | None) -> Band | None:
         path = self._store.path(probe.name)
@@ -154,10 +155,9 @@ class Reader:
         return self._tariff.means(rows.start, rows.step, len(rows.watts))
 
 
-def _known(reading: Reading) -> Reading:
-    if reading.figures.seconds:
-        return reading
-    return replace(reading, reason="No row of this period is complete yet.")
+def _known(reading: Reading, period: str) -> Reading:
+    """Return a reading that says so if no row of it is complete."""
+    return reading if reading.figures.seconds else replace(reading, reason=SOON.format(ROWS[period]))
 
 
 def _sum(bands: Sequence[Band], name: str) -> float | None:

@@ -22,6 +22,14 @@ PERIODS = {  # as in "the last ..."
     "month": "month",
     "year": "year",
 }
+ROWS = {  # what each is a mean of
+    "minute": "a second",
+    "hour": "10 seconds",
+    "day": "15 minutes",
+    "week": "2 hours",
+    "month": "6 hours",
+    "year": "a week",
+}
 SPARE = 5  # seconds, or one row: what files may lose of their beginning while others are still to be read
 
 Column = Sequence[float | None]
