@@ -12,7 +12,7 @@ from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
 from kwapi.tariff import Tariff
 from tests.clock import Clock
-from tests.messages import message
+from tests.messages import health, message
 from tests.test_layers import ROOT
 
 NOW = 1_800_000_000.0
@@ -90,6 +90,19 @@ def test_the_state_is_in_words(client, store, clock):
     assert "outlet of pdu, not part of the total" in page
     assert "90.00 W" in page and "1 of 2 probes measured" in page
     assert "100.0 W" not in page
+
+
+@pytest.mark.parametrize("address", ["/last/minute/", "/last/minute/?view=table", "/last/day/?state=down", "/probe/a/"])
+def test_a_wattmeter_that_is_down_says_why(client, store, clock, address):
+    clock.now = NOW - 60
+    add(store, probes=["a"], timestamp=clock.now)
+    clock.now = NOW
+    store.add_health(
+        health(wattmeter="lyon.pdu1", state="down", reason="no answer from <pdu1>", since=NOW - 50, timestamp=NOW)
+    )
+    page = client.get(address).text
+    assert ">down<" in page and "no answer from &lt;pdu1&gt;; last measured" in page
+    assert client.get("/live?see=a").json["probes"]["a"]["reason"] == "no answer from <pdu1>"
 
 
 def test_a_table_shows_the_same(client, store):
