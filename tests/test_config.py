@@ -1,8 +1,9 @@
 import pytest
 from oslo_config import cfg
 
-from kwapi.config import DRIVER, OPTIONS, WATTMETER, Reader, load, parse_arguments
+from kwapi.config import Reader, load, parse_arguments
 from kwapi.errors import ConfigError
+from kwapi.options import DRIVER, OPTIONS, WATTMETER
 
 
 def written(tmp_path, text, name="api.conf"):

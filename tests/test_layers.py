@@ -17,6 +17,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.bus",),
     ("kwapi.plugins.positions",),
     ("kwapi.mistakes", "kwapi.option_types"),
+    ("kwapi.options",),
     ("kwapi.config",),
     ("kwapi.service",),
     ("kwapi.spool.keeping",),

@@ -2,9 +2,10 @@ import pytest
 
 from kwapi.cli import devices
 from kwapi.cli.samples import main, sample
-from kwapi.config import OPTIONS, Reader
+from kwapi.config import Reader
 from kwapi.drivers import BUILT_IN
 from kwapi.drivers.wattmeter import read_wattmeters
+from kwapi.options import OPTIONS
 from kwapi.plugins.api import policy
 from tests.test_layers import ROOT
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from kwapi.config import DRIVER, MACHINE, OPTIONS, WATTMETER
 from kwapi.drivers import BUILT_IN, find_driver
+from kwapi.options import DRIVER, MACHINE, OPTIONS, WATTMETER
 from kwapi.plugins.api import access, policy
 
 WIDTH = 100

@@ -11,7 +11,7 @@ from oslo_config import cfg
 
 from kwapi import service
 from kwapi.bus import Proxy, Publisher
-from kwapi.config import OPTIONS, Reader, parse_arguments
+from kwapi.config import Reader, parse_arguments
 from kwapi.drivers.manager import Changes, Manager, summary
 from kwapi.drivers.metrics import metrics_page
 from kwapi.drivers.mutes import FILE_NAME, Mutes
@@ -20,6 +20,7 @@ from kwapi.drivers.shares import Shares, new_endpoint
 from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.health import Health
+from kwapi.options import OPTIONS
 from kwapi.signing import Key, make_key_file, read_key
 from kwapi.spool.keeping import Keeping
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kwapi.calibration import calibrate
-from kwapi.config import DRIVER, WATTMETER, Reader
+from kwapi.config import Reader
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
 from kwapi.drivers.names import Names
 from kwapi.libraries import how_to_install
 from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
+from kwapi.options import DRIVER, WATTMETER
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from oslo_config import cfg
 
-from kwapi.config import MACHINE, Reader
+from kwapi.config import Reader
 from kwapi.measurement import EXPORT, RESERVED, Message, name_problem, probe_problem
+from kwapi.options import MACHINE
 from kwapi.plugins.api.states import ProbeState, Reading
 
 SECTION = "machine "  # and the name

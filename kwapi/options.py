@@ -1,0 +1,287 @@
+"""The options of the daemons, of a wattmeter's section and of a machine's: name, type, default, bounds, help."""
+
+from collections.abc import Mapping, Sequence
+
+from oslo_config import cfg, types
+
+from kwapi.option_types import Endpoint, PriceFrom, RrdcachedAddress, Timezone
+
+STATE_DIR = cfg.StrOpt(
+    "state_dir",
+    default="/var/lib/kwapi",
+    help="Directory for what must survive a restart: the signing key, energy registers, RRD files.",
+)
+COMMON = (
+    cfg.StrOpt(
+        "log_level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe event logged."
+    ),
+    STATE_DIR,
+)
+KEY_FILE = cfg.StrOpt(
+    "signing_key_file",
+    default="$state_dir/signing.key",
+    help="File of mode 0600 with the secret that signs every measurement; the same on every machine. kwapi-drivers "
+    "makes a random one at its first start.",
+)
+PLUGIN = (
+    KEY_FILE,
+    cfg.ListOpt(
+        "probes_endpoint",
+        item_type=Endpoint(),
+        required=True,
+        default=["tcp://127.0.0.1:5556"],
+        help="ZeroMQ endpoints of kwapi-forwarder, or of kwapi-drivers, that measurements are taken from.",
+    ),
+    cfg.ListOpt(
+        "replay_endpoint",
+        item_type=Endpoint(),
+        default=["tcp://127.0.0.1:5565"],
+        help="Where to ask for messages that were missed: replay_endpoint of kwapi-drivers, or of forwarders that keep "
+        "some; empty for nowhere.",
+    ),
+    cfg.FloatOpt(
+        "repair_wait", default=60, min=1, help="Seconds without an answer after which what was missed is lost."
+    ),
+    cfg.ListOpt(
+        "wattmeters",
+        default=[""],
+        help="Wattmeters that are subscribed to, by name or by the first parts of a dotted name (lyon takes "
+        "lyon.pdu1); empty for all.",
+    ),
+    cfg.FloatOpt(
+        "max_age", default=600, min=1, help="A message older than so many seconds is dropped, as a replay could be."
+    ),
+    cfg.FloatOpt("max_skew", default=60, min=0, help="A message so many seconds from the future is dropped."),
+    cfg.FloatOpt(
+        "max_gap",
+        default=60,
+        min=1,
+        help="A hole of more seconds than this, and than 2.5 intervals of the wattmeter, adds no energy from watts.",
+    ),
+    cfg.FloatOpt(
+        "cleaning_interval", default=300, min=1, help="A probe silent for so many seconds leaves the live lists."
+    ),
+    cfg.StrOpt("host", default="127.0.0.1", help="Address to listen on for HTTP."),
+)
+
+
+def _spool(directory: str, port: int) -> Sequence[cfg.Opt]:
+    return (
+        cfg.StrOpt(
+            "spool_dir",
+            default=directory,
+            help="Directory where the messages of the last hours are kept, for plugins that missed some; empty: none.",
+        ),
+        cfg.FloatOpt("spool_hours", default=24, min=0.1, help="A message is kept for so many hours at most."),
+        cfg.IntOpt("spool_size", default=1024, min=16, help="Megabytes that the kept messages may take."),
+        cfg.Opt(
+            "replay_endpoint",
+            type=Endpoint(),
+            default=f"tcp://127.0.0.1:{port}",
+            help="ZeroMQ endpoint where plugins ask for what they missed, if anything is kept.",
+        ),
+    )
+
+
+def _threads(default: int) -> cfg.Opt:
+    return cfg.IntOpt("threads", default=default, min=1, max=256, help="Threads that answer HTTP requests.")
+
+
+OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
+    "drivers": (
+        *COMMON,
+        KEY_FILE,
+        cfg.Opt(
+            "probes_endpoint",
+            type=Endpoint(),
+            default="tcp://127.0.0.1:5555",
+            help="ZeroMQ endpoint where measurements are published.",
+        ),
+        *_spool("$state_dir/spool", 5565),
+        cfg.IntOpt(
+            "max_hung_workers",
+            default=32,
+            min=1,
+            help="When more wattmeters than this hang at one time in a way that cannot be ended, the daemon exits, to "
+            "be started again by systemd.",
+        ),
+        cfg.IntOpt(
+            "workers",
+            default=0,
+            min=0,
+            max=64,
+            help="Processes that share the wattmeters, for more of them than one process of Python can poll; 0: all "
+            "in the daemon itself.",
+        ),
+        cfg.PortOpt("metrics_port", default=0, help="Port where Prometheus finds the health of all; 0: none."),
+        cfg.StrOpt("metrics_host", default="127.0.0.1", help="Address to listen on for Prometheus."),
+    ),
+    "forwarder": (
+        *COMMON,
+        cfg.ListOpt(
+            "probes_endpoint",
+            item_type=Endpoint(),
+            required=True,
+            default=["tcp://127.0.0.1:5555"],
+            help="ZeroMQ endpoints of kwapi-drivers, or of other forwarders, that measurements are taken from.",
+        ),
+        cfg.Opt(
+            "forwarder_endpoint",
+            type=Endpoint(),
+            default="tcp://127.0.0.1:5556",
+            help="ZeroMQ endpoint where they are passed on.",
+        ),
+        *_spool("", 5566),
+        cfg.ListOpt(
+            "spool_topics",
+            default=[""],
+            help="Wattmeters whose messages are kept, by name or by the first parts of a dotted name; empty for all. "
+            "What is not kept is passed on only while a plugin subscribes to it.",
+        ),
+    ),
+    "api": (
+        *COMMON,
+        *PLUGIN,
+        cfg.PortOpt("port", default=5000, help="Port to listen on for HTTP."),
+        _threads(32),
+        cfg.IntOpt(
+            "streams",
+            default=16,
+            min=0,
+            max=255,
+            help="Readers that /v2/stream serves at a time; fewer than threads, since each of them holds one.",
+        ),
+        cfg.FloatOpt(
+            "stream_seconds",
+            default=300,
+            min=1,
+            help="A stream ends after so many seconds, so that its reader's token is checked again; readers come back "
+            "by themselves and miss nothing.",
+        ),
+        cfg.StrOpt(
+            "tls_certificate_file",
+            default="",
+            help="PEM file with the certificate, and those that lead to a known one; the API then speaks HTTPS only. "
+            "Read again when it changes.",
+        ),
+        cfg.StrOpt("tls_key_file", default="", help="PEM file with the certificate's key."),
+        cfg.ListOpt(
+            "cors_origins",
+            default=[],
+            help="Origins, such as https://example.org, whose pages may read the API in a browser; empty for none.",
+        ),
+        cfg.BoolOpt("acl_enabled", default=True, help="Ask Keystone whether a request's token may read."),
+        cfg.BoolOpt(
+            "anybody_may_read",
+            default=False,
+            help="Let whoever reaches the API read, where acl_enabled is false; it listens on loopback only otherwise.",
+        ),
+        cfg.BoolOpt("metrics_public", default=False, help="Show /metrics without a token."),
+    ),
+    "rrd": (
+        *COMMON,
+        *PLUGIN,
+        cfg.PortOpt("port", default=8080, help="Port to listen on for HTTP."),
+        _threads(8),
+        cfg.StrOpt("rrd_dir", default="$state_dir/rrd", help="Directory of the RRD files, one for each probe."),
+        cfg.FloatOpt("kwh_price", default=0.25, min=0, help="Price of one kWh; 0: no cost is shown."),
+        cfg.ListOpt(
+            "tariff",
+            item_type=PriceFrom(),
+            default=[],
+            help="In place of kwh_price: prices that change at times of the day, such as 06:00 0.25, 22:00 0.15. Each "
+            "holds until the next, over midnight too, by the clock of timezone.",
+        ),
+        cfg.Opt(
+            "timezone",
+            type=Timezone(),
+            default="",
+            help="Time zone of graphs and tariff, such as Europe/Paris; empty for that of this machine.",
+        ),
+        cfg.FloatOpt(
+            "flush_interval",
+            default=30,
+            min=1,
+            max=300,
+            help="Seconds for which values are gathered until they are written; of a fast wattmeter at most 60 values.",
+        ),
+        cfg.FloatOpt(
+            "retention",
+            default=0,
+            min=0,
+            help="Files that nothing was written to for so many days are removed; 0 keeps them for ever.",
+        ),
+        cfg.Opt(
+            "rrdcached_address",
+            type=RrdcachedAddress(),
+            default="",
+            help="A running rrdcached, which has a journal, that writes the files: unix:/path or host:port. It has "
+            "them under the same path. Empty: kwapi-rrd writes them itself.",
+        ),
+        cfg.StrOpt("currency", default="€", help="Currency of the price."),
+        cfg.StrOpt("title", default="Kwapi", help="Title of the pages."),
+        cfg.FloatOpt(
+            "refresh_interval",
+            default=5,
+            min=1,
+            max=3600,
+            help="Seconds after which an open page asks for what is new.",
+        ),
+        cfg.StrOpt(
+            "password_file",
+            default="",
+            help="File with those who may look, each line made by kwapi password; the pages ask for a login then. Read "
+            "again when it changes.",
+        ),
+        cfg.StrOpt(
+            "login_header",
+            default="",
+            help="Header in which a reverse proxy on this machine says who has logged in, such as X-Remote-User; a "
+            "request without it is refused.",
+        ),
+        cfg.BoolOpt(
+            "anybody_may_read",
+            default=False,
+            help="Let whoever reaches the pages look, without a login; they are on loopback only otherwise.",
+        ),
+    ),
+}
+DRIVER = cfg.StrOpt("driver", required=True, help="The driver that speaks the wattmeter's protocol.")
+WATTMETER = (
+    DRIVER,
+    cfg.ListOpt(
+        "probes",
+        required=True,
+        help="Names of what the wattmeter measures, in its own order; an empty place skips one. Each is unique in the "
+        "whole installation.",
+    ),
+    cfg.FloatOpt("interval", default=1.0, min=0.1, max=86400, help="Seconds between two polls."),
+    cfg.FloatOpt(
+        "hang_timeout",
+        min=1,
+        help="Seconds after which a poll that has not ended is given up; three intervals, and at least 10, by default.",
+    ),
+    cfg.BoolOpt(
+        "maintenance", default=False, help="Do not poll the wattmeter for now; it is shown as muted, and alarms nobody."
+    ),
+    cfg.Opt(
+        "factor",
+        type=types.Dict(types.Float()),
+        default={},
+        help="Calibration: what the power, current and energy of a probe are multiplied by, such as web-1:1.02, "
+        "web-2:0.99.",
+    ),
+    cfg.Opt(
+        "offset",
+        type=types.Dict(types.Float()),
+        default={},
+        help="Calibration: watts added to the power of a probe that draws any, such as web-1:-1.5.",
+    ),
+)
+MACHINE = (
+    cfg.ListOpt(
+        "probes",
+        required=True,
+        help="The probes that feed the machine, such as one of each of its power supplies: pdu-a-7, pdu-b-7.",
+    ),
+)
