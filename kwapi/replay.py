@@ -17,7 +17,7 @@ import zmq
 
 from kwapi.errors import ConfigError
 from kwapi.sockets import POLL, connect, listen, open_socket
-from kwapi.spool.reader import Reader
+from kwapi.spool.reader import CannotRead, Reader
 from kwapi.streams import Ask, Streams
 
 LOG = logging.getLogger(__name__)
@@ -101,29 +101,35 @@ class Service:
         self._context.term()
 
     def _answer(self, reader: Reader) -> int:
-        """Answer one question; return the bytes that were sent."""
+        """Answer one question; return the bytes that were sent. Without an answer the client asks again."""
         client, *parts = self._socket.recv_multipart()
         try:
             number, question = parts
-            wanted = _questions.decode(question)
+            answer = answer_to(_questions.decode(question), reader)
         except (ValueError, msgspec.MsgspecError):
             self.refused += 1
             return MAX_QUESTION
-        if isinstance(wanted, Since):
-            runs = [(run.topic, run.boot, run.first) for run in reader.runs(wanted.prefix, wanted.timestamp)]
-            answer = [_encoder.encode(Runs(runs))]
-        else:
-            runs_of_topic = [run for run in reader.runs(wanted.topic) if run.topic == wanted.topic]
-            end = next((run.last for run in runs_of_topic if run.boot == wanted.boot), None)
-            last = LAST if wanted.last is None else wanted.last
-            frames = reader.frames(wanted.topic, wanted.boot, wanted.first, last, PAGE_BYTES)
-            answer = [_encoder.encode(Frames(end, [run.boot for run in runs_of_topic])), *frames.values()]
+        except CannotRead as error:
+            LOG.warning("a question is not answered: %s", error)
+            return MAX_QUESTION
         try:
             self._socket.send_multipart([client, number, *answer], zmq.NOBLOCK)
         except zmq.Again:
             LOG.debug("a client takes no answers")
         self.answered += 1
         return sum(map(len, answer))
+
+
+def answer_to(question: Wanted | Since, reader: Reader) -> list[bytes]:
+    """Return the parts of the answer to a question."""
+    if isinstance(question, Since):
+        runs = [(run.topic, run.boot, run.first) for run in reader.runs(question.prefix, question.timestamp)]
+        return [_encoder.encode(Runs(runs))]
+    runs_of_topic = [run for run in reader.runs(question.topic) if run.topic == question.topic]
+    end = next((run.last for run in runs_of_topic if run.boot == question.boot), None)
+    last = LAST if question.last is None else question.last
+    frames = reader.frames(question.topic, question.boot, question.first, last, PAGE_BYTES)
+    return [_encoder.encode(Frames(end, [run.boot for run in runs_of_topic])), *frames.values()]
 
 
 class Client:

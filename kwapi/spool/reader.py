@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from kwapi.errors import KwapiError
 from kwapi.spool.segment import Run, SegmentReader, is_damage
 from kwapi.spool.store import segment_paths
 
@@ -15,8 +16,12 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class CannotRead(KwapiError):
+    """A segment cannot be read now, so that nobody can say what there is."""
+
+
 class Reader:
-    """What a spool's directory holds."""
+    """What a spool's directory holds. CannotRead from anything, for a moment."""
 
     def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
@@ -64,8 +69,8 @@ class Reader:
             if is_damage(error):
                 LOG.warning("%s is damaged, what it holds cannot be repaired: %s", path, error)
                 self._damaged.add(path)
-            else:
-                LOG.debug("%s cannot be read now: %s", path, error)  # it was just removed, or is being made
+            elif path.exists():  # and was not just removed
+                raise CannotRead(f"{path}: {error}") from error
 
 
 def limited(frames: Iterable[tuple[int, bytes]], max_bytes: int) -> Iterator[tuple[int, bytes]]:

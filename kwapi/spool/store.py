@@ -73,6 +73,7 @@ class Spool:
 
     def run(self, stop: Event) -> None:
         """Keep what is handed in, until stop is set and all of it is written."""
+        self._guard(self._open)  # at once: what a kill left half written can be read only after that
         synced_at = self._steady_clock()
         while not (stop.is_set() and self._queue.empty()):
             if frames := self._gather(stop):
@@ -171,7 +172,7 @@ class Spool:
             room += size_of(path)
             remove(path)
 
-    def _guard(self, work: Callable[[], None]) -> bool:
+    def _guard(self, work: Callable[[], object]) -> bool:
         """Do something with the files; return whether it could be done. A fault is told once, and its end."""
         try:
             work()

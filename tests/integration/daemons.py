@@ -44,7 +44,7 @@ class Site:
             "drivers": f"{common}probes_endpoint = {self.published}\n{replay}{drivers}",
             "forwarder": f"{common}probes_endpoint = {self.published}\nforwarder_endpoint = {self.forwarded}\n",
             "api": f"{common}{replay}probes_endpoint = {self.forwarded}\nport = {self.api_port}\nacl_enabled = false\n",
-            "rrd": f"{common}probes_endpoint = {self.forwarded}\nport = {self.rrd_port}\n",
+            "rrd": f"{common}{replay}probes_endpoint = {self.forwarded}\nport = {self.rrd_port}\n",
         }
         for name, text in files.items():
             (directory / f"{name}.conf").write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ import time
 from itertools import pairwise
 
 import pytest
+import rrdtool
 
 from kwapi.bus import Gate, Subscriber
 from kwapi.signing import KeyRing, read_key
@@ -21,8 +22,9 @@ AWAY = 3 * MAX_GAP
 @pytest.fixture(params=[0, 2], ids=["in one process", "in workers"])
 def site(tmp_path, request):
     with Site(tmp_path, f"workers = {request.param}\n{SECTIONS}") as site:
-        with (tmp_path / "api.conf").open("a") as conf:
-            conf.write(f"max_gap = {MAX_GAP}\n")
+        for name, more in (("api", ""), ("rrd", "flush_interval = 1\n")):
+            with (tmp_path / f"{name}.conf").open("a") as conf:
+                conf.write(f"max_gap = {MAX_GAP}\n{more}")
         site.start("drivers", "forwarder", "api")
         eventually(lambda: site.probes().get("taurus-1", {}).get("kwh", 0) > 0.0005)
         eventually((tmp_path / "state/energy/positions.json").exists)
@@ -64,6 +66,20 @@ def test_time_in_which_the_forwarder_was_dead_is_counted(site):
     away()
     site.start("forwarder")
     all_time_is_counted(site)
+
+
+def test_time_in_which_the_graphs_were_dead_is_drawn(site):
+    files = site.directory / "state" / "rrd"
+    site.start("rrd")
+    eventually((files / "positions.json").exists)
+    began = int(rrdtool.lastupdate(str(files / "taurus-1.rrd"))["date"].timestamp())
+    site.kill("rrd")
+    away()
+    site.start("rrd")
+    eventually(lambda: rrdtool.last(str(files / "taurus-1.rrd")) > began + 2 * AWAY)
+    arguments = ["AVERAGE", "--start", str(began - 1), "--end", str(began + int(2 * AWAY) - 1)]
+    _, names, rows = rrdtool.fetch(str(files / "taurus-1.rrd"), *arguments)
+    assert [row[names.index("w")] for row in rows] == [pytest.approx(3600.0)] * len(rows)
 
 
 def test_what_drivers_sent_before_they_were_killed_is_counted(site):

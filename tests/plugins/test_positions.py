@@ -1,0 +1,55 @@
+"""Up to where a plugin got, on disk."""
+
+import logging
+import threading
+
+import pytest
+
+from kwapi.plugins.positions import Positions, Saved
+from kwapi.streams import Position
+from tests.clock import Clock
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "positions.json"
+
+
+def test_what_was_saved_is_loaded_one_message_earlier(path):
+    positions = Positions(path, clock=Clock(1000.0))
+    positions.save({b"lyon.pdu1.": Position(7, 42), "zürich.".encode(): Position(8, 0)})
+    assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 41), "zürich.".encode(): Position(8, 0)})
+
+
+def test_a_checkpoint_saves_what_held_when_it_was_taken(path):
+    clock, held = Clock(1000.0), {b"lyon.pdu1.": Position(7, 42)}
+    positions = Positions(path, clock=clock)
+    save = positions.checkpoint(lambda: held)
+    clock.now, held = 2000.0, {}
+    assert positions.load() is None
+    save()
+    assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 41)})
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\xff", b"[]", b"{}", b'{"format": 2, "at": 1, "positions": {}}', b'{"format": 1, "at": 1}']
+)
+def test_a_damaged_file_is_told_and_nothing_is_asked_for(path, caplog, damage):
+    path.write_bytes(damage)
+    assert Positions(path).load() is None
+    assert "what was missed is not asked for" in caplog.text
+
+
+def test_a_directory_that_is_gone_is_told_once(path, caplog):
+    caplog.set_level(logging.INFO)
+    positions = Positions(path.parent / "gone" / "positions.json")
+    positions.save({})
+    positions.save({})
+    assert len(caplog.records) == 1
+
+
+def test_positions_are_saved_a_last_time_when_stopped(path):
+    stop = threading.Event()
+    stop.set()
+    Positions(path).run(stop, lambda: {b"lyon.pdu1.": Position(7, 42)})
+    assert Positions(path).load().positions == {b"lyon.pdu1.": Position(7, 41)}
