@@ -4,11 +4,14 @@ import re
 import tomllib
 
 import pytest
+import yaml
 
+from kwapi import config
 from kwapi.config import Reader
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
+from kwapi.plugins.api.app import problems, read_all_sections
 from kwapi.simulator.description import CHECKS, FAULTS, KINDS, read_description
 from kwapi.simulator.load import LOADS
 from tests.drivers.snmp.walks import read_walk
@@ -60,7 +63,14 @@ def test_the_farm_of_the_simulators_document_has_everything(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "docs/simulator.md", *(f"docs/adr/{i:04}" for i in range(1, 7))]
+    "document",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/simulator.md",
+        "docs/openstack.md",
+        *(f"docs/adr/{i:04}" for i in range(1, 7)),
+    ],
 )
 def test_links_lead_somewhere(document):
     path = ROOT / document
@@ -78,3 +88,25 @@ def test_the_profile_of_contributing_fits_its_fixture(tmp_path):
     entry = tomllib.loads(fixture)
     assert read_walk(entry["walk"], known) == (entry["profile"], entry["expected"])
     assert {column.quantity for table in known["acme"].tables for column in table.columns} == {"w", "a", "kwh"}
+
+
+def test_the_openstack_document_fits_the_files_for_ceilometer():
+    text = (ROOT / "docs/openstack.md").read_text("utf-8")
+    polling, pipeline = (yaml.safe_load(block) for block in code_blocks("docs/openstack.md", "yaml"))
+    pollsters = [yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "etc/ceilometer/pollsters.d").iterdir()]
+    (kept,) = yaml.safe_load((ROOT / "etc/ceilometer/gnocchi_resources.yaml").read_text("utf-8"))["resources"]
+    meters = polling["sources"][0]["meters"]
+    assert pipeline["sources"][0]["meters"] == list(kept["metrics"]) == meters
+    assert [[pollster["name"] for pollster in each] for each in pollsters] == [meters, meters]
+    command = re.search(r"resource-type create (\w+) \\\n(.*)", text)
+    assert (command[1], re.findall(r"--attribute (\w+):", command[2])) == (kept["resource_type"], [*kept["attributes"]])
+    for source in re.findall(r"^install -D -m 644 (\S+)", text, re.MULTILINE):
+        assert (ROOT / source).is_file()
+
+
+def test_the_openstack_document_has_a_sound_api_conf(tmp_path):
+    path = tmp_path / "api.conf"
+    text = code_blocks("docs/openstack.md", "ini")[0].replace("PASSWORD", "a password of 32 letters and more")
+    path.write_text(text.replace("[DEFAULT]\n", "[DEFAULT]\nprobes_endpoint = tcp://127.0.0.1:5556\n"))
+    conf = config.load("api", [path], problems, read_all_sections)
+    assert (conf.host, conf.keystone_authtoken.username) == ("192.0.2.5", "kwapi")

@@ -1,4 +1,7 @@
-"""A real ceilometer-polling with the pollsters of etc/ceilometer; its samples go to a file, not to a message bus."""
+"""A real ceilometer-polling as docs/openstack.md has it, with the pollsters of etc/ceilometer.
+
+But it polls every second, and its samples go to a file in place of a message bus.
+"""
 
 import json
 import os
@@ -10,31 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.integration.environments import needed_environment
-from tests.integration.keystone import PROJECT, REGION
+from tests.test_documents import code_blocks
 from tests.test_layers import ROOT
 from tests.waiting import eventually
 
 POLLSTERS = ROOT / "etc" / "ceilometer" / "pollsters.d"
 METERS = ("energy", "power")
-CONFIGURATION = """
+POLLING, _ = code_blocks("docs/openstack.md", "yaml")
+*_, CONFIGURATION = code_blocks("docs/openstack.md", "ini")
+PLACES = """
 [DEFAULT]
-pollsters_definitions_dirs = {directory}/pollsters.d
-transport_url = fake://
+pollsters_definitions_dirs = {0}/pollsters.d
+[polling]
+cfg_file = {0}/polling.yaml
 [publisher_notifier]
 telemetry_driver = file
-[polling]
-cfg_file = {directory}/polling.yaml
-[service_credentials]
-auth_type = password
-auth_url = {auth_url}/v3
-username = {user}
-password = {password}
-user_domain_name = Default
-project_name = {project}
-project_domain_name = Default
-region_name = {region}
 """
-POLLING = "sources: [{name: kwapi, interval: 1, meters: [energy, power]}]\n"
 ENTRY_POINT = "[oslo.messaging.notify.drivers]\nfile = ceilometer_notifications:File\n"
 METADATA = "Metadata-Version: 2.1\nName: ceilometer-notifications\nVersion: 1\n"
 
@@ -50,16 +44,18 @@ class Polling:
         (directory / "pollsters.d").mkdir()
         for name in files:
             shutil.copy(POLLSTERS / name, directory / "pollsters.d")
-        (directory / "polling.yaml").write_text(POLLING)
-        configuration = CONFIGURATION.format(
-            directory=directory,
-            auth_url=keystone,
-            user=user,
-            password=password,
-            project=PROJECT,
-            region=REGION,
-        )
-        (directory / "ceilometer.conf").write_text(configuration)
+        (directory / "polling.yaml").write_text(POLLING.replace("interval: 300", "interval: 1"))
+        given = {
+            "http://keystone.example.org:5000": keystone,
+            "rabbit://guest:guest@localhost": "fake://",
+            "username = ceilometer": f"username = {user}",
+            "PASSWORD": password,
+        }
+        configuration = CONFIGURATION
+        for documented, value in given.items():
+            assert documented in configuration
+            configuration = configuration.replace(documented, value)
+        (directory / "ceilometer.conf").write_text(configuration + PLACES.format(directory))
         installed = directory / "installed"
         (installed / "ceilometer_notifications-1.dist-info").mkdir(parents=True)
         shutil.copy(Path(__file__).with_name("ceilometer_notifications.py"), installed)
