@@ -41,10 +41,13 @@ class Kwapi:
         site = self._site
         site.start("drivers", "forwarder")
         self._publisher = Publisher(self._endpoint, read_key(site.directory / "state" / "signing.key"))
-        (site.directory / "api.conf").write_text(
-            f"[DEFAULT]\nstate_dir = {site.directory}/state\nport = {site.api_port}\n"
-            f"probes_endpoint = {site.forwarded}, {self._endpoint}\n{MACHINE}"
-            f"[keystone_authtoken]\nauth_url = {self._keystone.url}\n"
+        path = site.directory / "api.conf"
+        text = path.read_text().replace("acl_enabled = false\n", "")
+        text = text.replace(
+            f"probes_endpoint = {site.forwarded}", f"probes_endpoint = {site.forwarded}, {self._endpoint}"
+        )
+        path.write_text(
+            f"{text}{MACHINE}[keystone_authtoken]\nauth_url = {self._keystone.url}\n"
             f"username = kwapi\npassword = {PASSWORDS['kwapi']}\nuser_domain_name = Default\n"
             f"project_name = {PROJECT}\nproject_domain_name = Default\n"
         )
