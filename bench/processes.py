@@ -1,6 +1,7 @@
-"""What processes use, as Linux counts it in /proc."""
+"""What processes use, as Linux counts it."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +38,8 @@ def usage(*pids: int) -> Usage:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used; in steps of 10 ms."""
-    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Return the CPU time that a process has used, to the microsecond; /proc has it in steps of 10 ms."""
+    return time.clock_gettime(~pid << 3 | 2)  # the clock that clock_getcpuclockid(3) returns, which Python has not
 
 
 def machine_cpu_seconds() -> float:

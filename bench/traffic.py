@@ -1,10 +1,13 @@
-"""What an API has to bear, each a process of its own: measurements on the bus, and clients that ask without rest.
+"""What stands around an API, each a process of its own, until it is ended.
 
-``python -m bench.traffic publish DIRECTORY WATTMETERS OUTLETS`` and ``... ask PORT PATH CLIENTS``; both go on until
-they are ended, the second then prints how many answers it got.
+``python -m bench.traffic publish DIRECTORY WATTMETERS OUTLETS`` puts measurements on the bus, ``... ask PORT PATH
+CLIENTS`` asks without rest and at its end prints how many answers it got. ``... listen DIRECTORY PID`` reads the bus as
+the API does and does nothing else; at its end it prints when each message came, and what CPU process PID had used then.
 """
 
 import argparse
+import json
+import os
 import signal
 import socket
 import sys
@@ -12,9 +15,10 @@ import threading
 import time
 from pathlib import Path
 
-from kwapi.bus import Publisher
-from kwapi.measurement import Measurement
-from kwapi.signing import read_key
+from bench.processes import cpu_seconds
+from kwapi.bus import Gate, Publisher, Subscriber
+from kwapi.measurement import Measurement, Message
+from kwapi.signing import KeyRing, read_key
 
 BUFFER = 1 << 20
 
@@ -45,6 +49,27 @@ def publish(directory: Path, wattmeters: int, outlets: int) -> None:
         )
         step += 1
         time.sleep(max(begun + step / wattmeters - time.monotonic(), 0))
+
+
+class Notes:
+    """When each message came, Unix seconds, and what CPU a process had used by then; by wattmeter and seq."""
+
+    def __init__(self, pid: int) -> None:
+        self.notes: dict[str, tuple[float, float]] = {}
+        self._pid = pid
+
+    def add(self, message: Message) -> None:
+        """Note a message."""
+        self.notes[f"{message.wattmeter} {message.seq}"] = (time.time(), cpu_seconds(self._pid))
+
+
+def listen(directory: Path, pid: int) -> None:
+    """Read the bus until ended, and print what was noted."""
+    stop, notes = threading.Event(), Notes(pid)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    keys = KeyRing([read_key(directory / "signing.key")])
+    Subscriber([f"ipc://{directory}/bus"], [], Gate(keys)).run(stop, notes.add)
+    print(json.dumps(notes.notes))
 
 
 class Client:
@@ -80,6 +105,17 @@ class Client:
             self.ask()
 
 
+def ask(port: int, path: str, clients: int) -> None:
+    """Ask until ended, and print how many answers came."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # they are elsewhere: the daemon goes before them
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    asking = [Client(port, path) for _ in range(clients)]
+    for client in asking:
+        threading.Thread(target=client.ask_on, daemon=True).start()
+    signal.sigwait({signal.SIGTERM})
+    print(sum(client.answers for client in asking))
+
+
 def main() -> None:
     """Do what the command line says, until a signal ends it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -88,6 +124,9 @@ def main() -> None:
     publishing.add_argument("directory", type=Path)
     publishing.add_argument("wattmeters", type=int)
     publishing.add_argument("outlets", type=int)
+    listening = kinds.add_parser("listen")
+    listening.add_argument("directory", type=Path)
+    listening.add_argument("pid", type=int)
     asking = kinds.add_parser("ask")
     asking.add_argument("port", type=int)
     asking.add_argument("path")
@@ -95,13 +134,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.kind == "publish":
         publish(args.directory, args.wattmeters, args.outlets)
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    clients = [Client(args.port, args.path) for _ in range(args.clients)]
-    for client in clients:
-        threading.Thread(target=client.ask_on, daemon=True).start()
-    signal.sigwait({signal.SIGTERM})
-    print(sum(client.answers for client in clients))
+    elif args.kind == "listen":
+        listen(args.directory, args.pid)
+    else:
+        ask(args.port, args.path, args.clients)
     sys.stdout.flush()
 
 

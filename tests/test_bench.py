@@ -146,11 +146,16 @@ def test_the_graphs_are_measured(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_longest_pause_is_of_the_window_it_was_in():
-    taken = [(0.5, 9.0), *((1.0 + number / 100, 0.001) for number in range(99)), (1.999, 0.02), (3.0, 7.0)]
-    assert api.pauses(taken, {"rest": (1.0, 2.0)}) == {
+def test_a_pause_is_how_much_later_a_message_was_taken_than_heard():
+    heard = {f"pdu {number}": (1.0 + number / 100, 5.0) for number in range(100)} | {"pdu 100": (3.0, 5.0)}
+    taken = {key: (at + 0.001, cpu) for key, (at, cpu) in heard.items()} | {
+        "pdu 7": (1.09, 5.012),
+        "pdu 100": (9.0, 9.0),
+    }
+    assert api.pauses(taken, heard, {"rest": (1.0, 2.0)}) == {
         "pause of ingestion, rest: 99 of 100 within, ms": pytest.approx(20.0),
         "pause of ingestion, rest: longest, ms": pytest.approx(20.0),
+        "pause of ingestion, rest: most CPU used in one, ms": pytest.approx(12.0),
     }
 
 
