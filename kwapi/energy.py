@@ -11,6 +11,8 @@ worthless, or when the register is no longer reported.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 JOULES_PER_KWH = 3.6e6
 MAX_GAP = 60.0  # seconds
 MAX_WATTS = 1e6  # of one probe; a register that rises faster is not a register any more
@@ -49,8 +51,7 @@ def seconds_between(earlier: Instant, later: Instant) -> float:
     return later.timestamp - earlier.timestamp
 
 
-@dataclass(slots=True)
-class Span:
+class Span(msgspec.Struct, gc=False):
     """An amount of energy and the time it stands for: seconds known and seconds unknown."""
 
     kwh: float = 0.0

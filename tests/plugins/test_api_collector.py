@@ -1,8 +1,12 @@
+import gc
 import threading
 
 import pytest
 
-from kwapi.plugins.api.collector import Collector, Event, ProbeState
+from kwapi.energy import Span
+from kwapi.measurement import decode, encode
+from kwapi.plugins.api.collector import Collector, Event, ProbeState, Reading
+from kwapi.plugins.api.stream import Ring
 from tests.clock import Clock
 from tests.messages import message
 
@@ -19,7 +23,7 @@ def test_a_probe_has_watts_their_time_and_energy():
         message(seq=0, timestamp=1000.0, monotonic=0.0, w=[3600.0]),
         message(seq=1, timestamp=1010.0, monotonic=10.0, w=[7200.0]),
     )
-    assert collector.reading("taurus-1")._asdict() == {"timestamp": 1010.0, "w": 7200.0, "kwh": pytest.approx(0.02)}
+    assert collector.reading("taurus-1") == Reading(1010.0, 7200.0, pytest.approx(0.02))
     assert list(collector.readings()) == ["taurus-1"]
 
 
@@ -27,7 +31,7 @@ def test_a_probe_appears_once_its_watts_are_known():
     collector = collected(message(seq=0, w=[None], v=[230.0]), message(seq=1, kwh=[5.0]))
     assert collector.readings() == {}
     collector.add(message(seq=2, w=[1.0], kwh=[5.5], timestamp=7.0))
-    assert collector.readings()["taurus-1"] == (7.0, 1.0, pytest.approx(0.5))
+    assert collector.readings()["taurus-1"] == Reading(7.0, 1.0, pytest.approx(0.5))
 
 
 def test_a_null_keeps_the_last_watts_with_their_own_time():
@@ -35,7 +39,7 @@ def test_a_null_keeps_the_last_watts_with_their_own_time():
         message(seq=0, timestamp=1000.0, w=[50.0], kwh=[5.0]),
         message(seq=1, timestamp=1001.0, w=[None], kwh=[5.25]),
     )
-    assert collector.reading("taurus-1") == (1000.0, 50.0, pytest.approx(0.25))
+    assert collector.reading("taurus-1") == Reading(1000.0, 50.0, pytest.approx(0.25))
 
 
 def test_a_message_may_hold_some_of_the_probes():
@@ -73,7 +77,8 @@ def test_a_probe_of_two_wattmeters_belongs_to_the_first_until_that_is_silent(cap
     assert caplog.text.count("taurus-1") == 1
     collector._clock.now += 311
     collector.add(message("two", seq=2, w=[2.0], kwh=[77.0]))
-    assert collector.reading("taurus-1")[1:] == (2.0, pytest.approx(0, abs=0.001))
+    reading = collector.reading("taurus-1")
+    assert (reading.w, reading.kwh) == (2.0, pytest.approx(0, abs=0.001))
 
 
 def test_a_second_publisher_changes_nothing():
@@ -255,3 +260,17 @@ def test_a_probe_may_go_while_a_snapshot_is_taken(moment, order, left):
     collector.snapshot()
     assert clock.countdown < 0
     assert list(states(collector)) == left
+
+
+def test_what_is_measured_leaves_the_garbage_collector_nothing_to_walk():
+    collector, names = Collector(), [f"p{number}" for number in range(50)]
+    Ring.of(collector)
+    found = []
+    for second in range(40):
+        measured = message(seq=second, probes=names, w=[1.0] * 50, v=[2.0] * 50, kwh=[second / 100] * 50)
+        collector.add(decode(encode(measured)))
+        if second in (19, 39):
+            gc.collect()
+            found.append(len(gc.get_objects()))
+    assert found[1] - found[0] < 20, "objects for each message"
+    assert not {Reading, Span} & set(map(type, gc.get_objects())), "objects for each measurement"

@@ -33,7 +33,7 @@ def test_all_probes_are_the_bytes_they_always_were():
     collector = Collector()
     names = [f"probe {number}" for number in reversed(range(1234))]
     collector.add(message(probes=names, w=[number / 7 for number in range(1234)], timestamp=1_800_000_000.0))
-    expected = {name: reading._asdict() for name, reading in collector.readings().items()}
+    expected = {name: msgspec.structs.asdict(reading) for name, reading in collector.readings().items()}
     answer = create_app(collector).test_client().get("/v1/probes/")
     assert answer.data == msgspec.json.encode({"probes": expected})
     assert {name for name, _ in answer.headers} == {"Content-Type", "Content-Length"}

@@ -1,11 +1,9 @@
 """What the energy API says of a probe: values, made by the collector and read by every view. No I/O."""
 
-from typing import NamedTuple
-
 import msgspec
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """A probe as /v1 shows it: Unix seconds of the last watts, those watts, and kWh since we know the probe."""
 
     timestamp: float

@@ -1,10 +1,10 @@
 """GET /v2/stream: what is measured, as it comes, as server-sent events.
 
-The thread of the bus leaves each message in a ring, which costs it two assignments; streams look into it ten times a
-second. An event is what a message says of the probes asked for. Its id is the start of this daemon and the number of
-the message: a reader that names the last one it got (Last-Event-ID) is given what it has missed, as far as the ring
-goes back. A reader that is too slow to take everything gets the newest of each wattmeter's probes. What is left out is
-told by an event ``gap``. The machines that the probes of a message feed follow it, as a message of their own.
+The thread of the bus leaves each message in a ring, which costs it 2 us; streams look into it ten times a second. An
+event is what a message says of the probes asked for. Its id is the start of this daemon and the number of the message:
+a reader that names the last one it got (Last-Event-ID) is given what it has missed, as far as the ring goes back. A
+reader that is too slow to take everything gets the newest of each wattmeter's probes. What is left out is told by an
+event ``gap``. The machines that the probes of a message feed follow it, as a message of their own.
 
 Source: HTML Living Standard, 9.2 Server-sent events.
 """
@@ -17,7 +17,7 @@ import msgspec
 from flask import Response, request
 from werkzeug.exceptions import ServiceUnavailable
 
-from kwapi.measurement import Column, Message, stale_after
+from kwapi.measurement import Column, Message, decode, encode, stale_after
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.query import FILTERS, Filter, read_filter, refuse_others
 from kwapi.plugins.api.schemas import Gap, Measurement, Measurements
@@ -30,12 +30,15 @@ COMMENT_PERIOD = 15.0  # seconds, so that nothing on the way takes the connectio
 RETRY_AFTER = 10  # seconds, for a reader that finds all streams taken
 FIRST, COMMENT = b"retry: 2000\n\n", b":\n\n"
 EVENT_STREAM = "text/event-stream"
-Entry = tuple[int, Message]
+Entry = tuple[int, str, bytes]  # number, wattmeter, payload
 _encode = msgspec.json.Encoder().encode
 
 
 class Ring:
-    """The newest messages, numbered from 0; one thread fills it and any may read, without a lock."""
+    """The newest messages, numbered from 0; one thread fills it and any may read, without a lock.
+
+    They are kept as payloads: messages would be 18 000 lists for the garbage collector, which stops all threads.
+    """
 
     def __init__(
         self, kept: int = KEPT, *, boot: int | None = None, clock: Callable[[], float] = time.monotonic
@@ -43,7 +46,7 @@ class Ring:
         self.boot = time.time_ns() if boot is None else boot
         self.count = 0
         self._clock = clock
-        self._entries: list[Entry] = [(-1, _NOTHING)] * kept
+        self._entries: list[Entry] = [(-1, "", b"")] * kept
         self._fresh_until = float("-inf")
 
     @classmethod
@@ -55,7 +58,7 @@ class Ring:
 
     def add(self, message: Message) -> None:
         """Keep a message in the place of the oldest one."""
-        self._entries[self.count % len(self._entries)] = (self.count, message)
+        self._entries[self.count % len(self._entries)] = (self.count, message.wattmeter, encode(message))
         self.count += 1
         self._fresh_until = max(self._fresh_until, self._clock() + stale_after(message.interval))
 
@@ -80,11 +83,6 @@ class Ring:
         if boot != f"{self.boot:x}" or not (number.isascii() and number.isdigit()) or len(number) > 18:
             return None
         return int(number) + 1 if int(number) < self.count else None
-
-
-_NOTHING = Message(
-    version=0, type="", wattmeter="", boot=0, seq=0, timestamp=0.0, monotonic=0.0, interval=1.0, probes=[]
-)
 
 
 class Stream:
@@ -148,21 +146,23 @@ class Stream:
         missed = entries[0][0] - self._number
         self._number = entries[-1][0] + 1
         if is_slow:
-            newest = sorted({(message.wattmeter, *message.probes): number for number, message in entries}.values())
+            probes = ((number, wattmeter, decode(payload).probes) for number, wattmeter, payload in entries)
+            newest = sorted({(wattmeter, *names): number for number, wattmeter, names in probes}.values())
             missed += len(entries) - len(newest)
             kept = set(newest)
             entries = [entry for entry in entries if entry[0] in kept]
         return (_gap(missed) if missed else b"") + b"".join(self._event(*entry) for entry in entries)
 
-    def _event(self, number: int, message: Message) -> bytes:
+    def _event(self, number: int, wattmeter: str, payload: bytes) -> bytes:
         """Return the event for a message, nothing if it has none of the probes asked for."""
         wanted = self._wanted
-        if not (wanted.takes_wattmeter(message.wattmeter) and wanted.takes_state("up")):
+        if not (wanted.takes_wattmeter(wattmeter) and wanted.takes_state("up")):
             return b""
+        message = decode(payload)
         found = [measurement for measurement in _measurements(message) if wanted.takes_probe(measurement.id)]
         if not found:
             return b""
-        event = _encode(Measurements(message.wattmeter, message.timestamp, found))
+        event = _encode(Measurements(wattmeter, message.timestamp, found))
         return b"id: %s\ndata: %s\n\n" % (self._ring.name(number).encode(), event)
 
 

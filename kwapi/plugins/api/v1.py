@@ -20,14 +20,6 @@ ENCODINGS = 10  # in a second
 _encode = msgspec.json.Encoder().encode
 
 
-class _Values(msgspec.Struct, gc=False):
-    """A reading; a Reading itself would be encoded as a list."""
-
-    timestamp: float
-    w: float
-    kwh: float
-
-
 class Readings:
     """The views, over a collector's readings."""
 
@@ -54,14 +46,13 @@ class Readings:
         return body_answer(page.body, JSON)
 
     def _encode_all(self) -> Page:
-        values = {name: _Values(*reading) for name, reading in self._collector.readings().items()}
-        return Page(encode_dict(values, b'{"probes":', b"}"))
+        return Page(encode_dict(self._collector.readings(), b'{"probes":', b"}"))
 
     def _find(self, probe: str) -> dict[str, float]:
         reading = self._collector.reading(probe)
         if reading is None:
             raise NotFound(f"there is no probe {probe!r}")
-        return reading._asdict()
+        return msgspec.structs.asdict(reading)
 
     def _find_meter(self, probe: str, meter: str) -> dict[str, float]:
         values = self._find(probe)
