@@ -5,11 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from waitress.adjustments import Adjustments
 
 from kwapi import service
 from kwapi.errors import ConfigError, DeviceError
+from tests.integration.daemons import free_port
 from tests.waiting import eventually
 
 
@@ -168,9 +171,7 @@ def answer(environ, start_response):
 
 
 def test_http_is_served_until_stopped():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = service.HttpServer(answer, "127.0.0.1", port, threads=2)
     with pytest.raises(ConfigError, match=f"port {port}"):
         service.HttpServer(answer, "127.0.0.1", port, threads=2)
@@ -188,6 +189,57 @@ def test_http_is_served_until_stopped():
     eventually(lambda: not task.is_alive())
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+@pytest.fixture
+def channel():
+    ours, theirs = socket.socketpair()
+    channel = service.Channel(SimpleNamespace(active_channels={}), ours, "", Adjustments(), map={})
+    yield channel
+    channel.handle_close()
+    theirs.close()
+
+
+def test_a_connection_is_left_alone_while_a_thread_sends_on_it(channel):
+    sending, sent = threading.Event(), threading.Event()
+
+    def send():
+        with channel.outbuf_lock:
+            sending.set()
+            sent.wait(5)
+
+    assert not channel.writable()
+    channel.total_outbufs_len = 1
+    assert channel.writable()
+    sender = threading.Thread(target=send)
+    sender.start()
+    sending.wait(5)
+    assert not channel.writable()
+    sent.set()
+    sender.join(5)
+    assert channel.writable()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_reader_that_is_slow_gets_all_of_a_long_answer(address):
+    body = bytes(range(256)) * 20_000
+
+    def answer_at_length(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    port = free_port()
+    server = service.HttpServer(answer_at_length, address, port, threads=2)
+    task = service.Task("http", server.run)
+    task.start()
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(5)
+        client.connect((address, port))
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        got = b"".join(iter(lambda: client.recv(1000), b""))
+    assert got.endswith(b"\r\n\r\n" + body)
+    service.stop([task])
 
 
 def test_a_task_that_does_not_stop_is_left_behind(caplog):

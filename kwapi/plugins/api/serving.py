@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
-from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
 from kwapi import service
@@ -45,7 +44,7 @@ class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(service.Channel):
     error_task_class = _Refusal
 
 
