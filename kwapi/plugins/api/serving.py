@@ -24,7 +24,7 @@ LIMITS = {  # of waitress
     "outbuf_overflow": 1 << 26,  # an answer of megabytes goes through memory rather than through a file
     "outbuf_high_watermark": 1 << 16,  # beyond it a stream waits for its reader
 }
-THREAD_TURN = 0.001  # seconds
+THREAD_TURN = 0.0002  # seconds; threads that wait for theirs look that often, a tenth more CPU than with 1 ms
 # Objects until the young are collected, such runs until one of the older too, and those until one of all.
 YOUNG, RUNS, FULL_RUNS = 1_000, 10, 1_000
 SOCKET = "http"  # the Unix socket behind the front
