@@ -32,6 +32,7 @@ from kwapi.plugins.api.collector import Collector
 from kwapi.signing import make_key_file
 
 PATHS = ("/v1/probes/", "/v2/probes?limit=10000", "/metrics")
+NOTHING = "/v1/"  # costs what any request does
 SETTLE = 12.0  # seconds, until as many messages are kept for streams as ever are
 AFTERMATH = 0.01  # seconds that a daemon is busy at most when the answer is here
 Figures = dict[str, float]
@@ -172,7 +173,7 @@ def ask(daemon: Daemon, clients: int, seconds: float) -> Figures:
     """Ask in every way; return what that cost."""
     daemon.rest(seconds)
     figures = {"CPU in a second without clients": daemon.resting}
-    for path in PATHS:
+    for path in (NOTHING, *PATHS):
         client = daemon.client(path)
         figures[f"{path}: CPU of a request, ms"] = daemon.request(client, 100)
         figures[f"{path}: CPU of a request once in a second, ms"] = daemon.rare_request(client)

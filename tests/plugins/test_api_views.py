@@ -108,7 +108,7 @@ def test_another_method_is_refused_in_json(client):
 
 def test_an_error_of_ours_shows_nothing_of_itself(caplog):
     class Broken(Collector):
-        def readings(self):
+        def encoded_readings(self):
             raise ZeroDivisionError("a secret detail")
 
     answer = create_app(Broken()).test_client().get("/v1/probes/")

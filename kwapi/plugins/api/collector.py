@@ -12,6 +12,7 @@ from operator import attrgetter
 from kwapi.energy import MAX_GAP, Instant, gap_limit
 from kwapi.measurement import EXPORT, Column, Message, probe_problem, stale_after
 from kwapi.plugins.api.events import EventLog
+from kwapi.plugins.api.listing import Listing, members_of
 from kwapi.plugins.api.machines import Machine, message_of, reading_of, state_of_machine
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.registers import Registers
@@ -52,7 +53,7 @@ class Collector:
                 self._fed.setdefault(part, []).append(machine.name)
         self._events = EventLog() if registers is None else registers.events
         self._probes: dict[str, Probe] = {}
-        self._readings: dict[str, Reading] = {}
+        self._listings: dict[str, Listing] = {}  # by wattmeter
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
@@ -86,31 +87,32 @@ class Collector:
         self._listeners.append(listener)
 
     def readings(self) -> dict[str, Reading]:
-        """Return the readings of all probes that are not silent, by id, in the order they were first heard.
+        """Return the readings of all probes that are not silent, by id, those of a wattmeter together.
 
         Machines come after them, those of which every probe is there.
         """
-        heard_since = self._clock() - self._cleaning_interval
-        readings, probes = self._readings.copy(), self._probes
-        live = {
-            name: reading
-            for name, reading in readings.items()
-            if (probe := probes.get(name)) is not None and probe.heard_at >= heard_since
-        }
-        for name, parts in self._machines.items():
-            if all(part in live for part in parts):
-                live[name] = reading_of([live[part] for part in parts])
-        return live
+        since = self._clock() - self._cleaning_interval
+        live: dict[str, Reading] = {}
+        for listing in list(self._listings.values()):
+            live |= listing.live(since)
+        return live | self._machine_readings()
+
+    def encoded_readings(self) -> list[bytes]:
+        """Return the same as members of a JSON object, some at a time."""
+        since = self._clock() - self._cleaning_interval
+        members = [listing.live_members(since) for listing in list(self._listings.values())]
+        return [some for some in (*members, members_of(self._machine_readings())) if some]
 
     def reading(self, name: str) -> Reading | None:
         """Return one probe's or machine's reading, None if there is no such or it is silent."""
         if (parts := self._machines.get(name)) is not None:
             readings = [reading for part in parts if (reading := self.reading(part)) is not None]
             return reading_of(readings) if len(readings) == len(parts) else None
-        reading, probe = self._readings.get(name), self._probes.get(name)
-        if reading is None or probe is None or probe.heard_at < self._clock() - self._cleaning_interval:
+        probe = self._probes.get(name)
+        if probe is None or probe.heard_at < self._clock() - self._cleaning_interval:
             return None
-        return reading
+        listing = self._listings.get(probe.wattmeter)
+        return None if listing is None else listing.readings.get(name)
 
     def snapshot(self) -> Snapshot:
         """Return all probes that are not silent; a snapshot serves everybody who asks in a tenth of a second.
@@ -143,6 +145,7 @@ class Collector:
         columns = zip(
             message.probes, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True
         )
+        readings: dict[str, Reading] = {}
         for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
             probe = self._probes.get(name)
             if probe is None or probe.wattmeter != message.wattmeter:
@@ -162,19 +165,31 @@ class Collector:
                 probe.rest, probe.place = rest, place
             if write is not None:
                 write(probe)  # before anybody is told
-            self._tell(probe)
+            probe.tell()
+            if (reading := probe.reading()) is not None:
+                readings[name] = reading
+        self._list(message.wattmeter, readings, now)
         return True
 
     def _tell(self, probe: Probe) -> None:
         """Show readers what is known of a probe now."""
         probe.tell()
-        if probe.watts is not None and probe.watts_timestamp is not None:
-            self._readings[probe.name] = Reading(probe.watts_timestamp, probe.watts, probe.energy.kwh)
+        if (reading := probe.reading()) is not None:
+            self._list(probe.wattmeter, {probe.name: reading}, probe.heard_at)
+
+    def _list(self, wattmeter: str, readings: dict[str, Reading], heard_at: float) -> None:
+        if wattmeter not in self._listings:
+            self._listings[wattmeter] = Listing(self._probes)
+        self._listings[wattmeter].take(readings, heard_at, self._clock() - self._cleaning_interval)
+
+    def _unlist(self, name: str, wattmeter: str) -> None:
+        if (listing := self._listings.get(wattmeter)) is not None:
+            listing.drop(name)
 
     def _resume(self, registers: Registers) -> None:
         """Go on where the process before us stopped."""
         probes = registers.load(self._clock(), self._wall_clock())
-        self._probes = {name: probe for name, probe in probes.items() if name not in self._machines}
+        self._probes.update((name, probe) for name, probe in probes.items() if name not in self._machines)
         self._listing += 1
         newest: dict[str, Probe] = {}
         for probe in self._probes.values():
@@ -247,8 +262,7 @@ class Collector:
         return probe
 
     def _remove(self, name: str) -> None:
-        self._readings.pop(name, None)
-        del self._probes[name]
+        self._unlist(name, self._probes.pop(name).wattmeter)
         self._listing += 1
 
     def _is_younger(self, seconds: float) -> bool:
@@ -271,6 +285,9 @@ class Collector:
             live = sorted([*live, *machines], key=attrgetter("id"))
         self._snapshot = Snapshot(self._snapshot.generation + 1, self._wall_clock(), tuple(live))
         self._taken_at = now
+
+    def _machine_readings(self) -> dict[str, Reading]:
+        return {name: reading for name in self._machines if (reading := self.reading(name)) is not None}
 
     def _machine_states(self, probes: dict[str, Probe], now: float, heard_since: float) -> Iterator[ProbeState]:
         """Yield the machines of which every probe is known and not all are silent."""
@@ -309,6 +326,7 @@ class Collector:
             return None
         LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
         self._events.note({name: Event(message.timestamp, "replaced", owned.energy.register, None)})
+        self._unlist(name, owned.wattmeter)
         owned.wattmeter, owned.identity = message.wattmeter, b""
         owned.energy.change_source()
         return owned

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 from collections.abc import Callable, Hashable, Iterable
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -24,15 +25,18 @@ class Page:
     def __init__(self, body: bytes, content_type: str = JSON) -> None:
         self.body = body
         self.content_type = content_type
-        # For telling bodies apart only; of what the standard library has it is the fastest on bodies of megabytes.
-        self.etag = hashlib.sha1(body, usedforsecurity=False).hexdigest()[:20]
-        self._compressed: bytes | None = None
 
+    # Two threads that ask for one of these at once make it twice, and no harm.
+
+    @cached_property
+    def etag(self) -> str:
+        """What tells this body from others; of what the standard library has sha1 is fastest on megabytes."""
+        return hashlib.sha1(self.body, usedforsecurity=False).hexdigest()[:20]
+
+    @cached_property
     def compressed(self) -> bytes:
-        """Return the body as gzip has it; fast rather than small. Two threads at once do it twice, and no harm."""
-        if self._compressed is None:
-            self._compressed = gzip.compress(self.body, compresslevel=1, mtime=0)
-        return self._compressed
+        """The body as gzip has it; fast rather than small."""
+        return gzip.compress(self.body, compresslevel=1, mtime=0)
 
 
 class Pages:
@@ -62,16 +66,11 @@ def encode_list(values: list[Any], head: bytes = b"", tail: bytes = b"") -> byte
     The encoder lets no other thread run, and neither does a copy, so values are encoded in parts and copied once.
     """
     parts = [_encode(part)[1:-1] for part in _parts(values)]
-    return _joined(parts, head + b"[", b"]" + tail)
+    return joined(parts, head + b"[", b"]" + tail)
 
 
-def encode_dict(values: dict[str, Any], head: bytes = b"", tail: bytes = b"") -> bytes:
-    """Return the values as a JSON object, in the same way."""
-    parts = [_encode(dict(part))[1:-1] for part in _parts(list(values.items()))]
-    return _joined(parts, head + b"{", b"}" + tail)
-
-
-def _joined(parts: list[bytes], head: bytes, tail: bytes) -> bytes:
+def joined(parts: list[bytes], head: bytes, tail: bytes) -> bytes:
+    """Return the parts with commas between them, and what comes before and after; the list is used up."""
     if not parts:
         return head + tail
     parts[0] = head + parts[0]
@@ -126,7 +125,7 @@ def answer(page: Page) -> Response:
         response = Response(status=304)
         del response.headers["Content-Type"]
     elif len(page.body) >= SMALLEST_GZIP and request.accept_encodings.quality("gzip") > 0:
-        response = body_answer(page.compressed(), page.content_type)
+        response = body_answer(page.compressed, page.content_type)
         response.headers["Content-Encoding"] = "gzip"
     else:
         response = body_answer(page.body, page.content_type)

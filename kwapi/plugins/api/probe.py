@@ -6,7 +6,7 @@ import msgspec
 
 from kwapi.energy import EnergyRegister
 from kwapi.measurement import Column, Message, stale_after
-from kwapi.plugins.api.states import ProbeState
+from kwapi.plugins.api.states import ProbeState, Reading
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +79,12 @@ class Probe:
             total.measured,
             total.unknown,
         )
+
+    def reading(self) -> Reading | None:
+        """Return the last watts and the energy, None before there were watts."""
+        if self.watts is None or self.watts_timestamp is None:
+            return None
+        return Reading(self.watts_timestamp, self.watts, self.energy.total.kwh)
 
     def take_over(self, former: "Probe") -> None:
         """Add the energy of a probe that is measured as this one now; the time between the two is unknown."""

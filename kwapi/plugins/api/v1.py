@@ -1,6 +1,6 @@
 """Version 1 of the energy API, as Ceilometer's pollster has read it since 2013. Nothing of it may change.
 
-The list of all probes is encoded at most ten times a second, however many ask for it.
+The list of all probes is put together at most ten times a second, however many ask for it.
 """
 
 import time
@@ -12,7 +12,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import NotFound
 
 from kwapi.plugins.api.collector import Collector
-from kwapi.plugins.api.pages import JSON, Page, Pages, body_answer, encode_dict
+from kwapi.plugins.api.pages import JSON, Page, Pages, body_answer, joined
 
 METERS = ("timestamp", "kwh", "w")
 VERSION = {"id": "v1.0", "status": "CURRENT", "links": [{"rel": "self", "href": "/v1/"}]}
@@ -46,7 +46,7 @@ class Readings:
         return body_answer(page.body, JSON)
 
     def _encode_all(self) -> Page:
-        return Page(encode_dict(self._collector.readings(), b'{"probes":', b"}"))
+        return Page(joined(self._collector.encoded_readings(), b'{"probes":{', b"}}"))
 
     def _find(self, probe: str) -> dict[str, float]:
         reading = self._collector.reading(probe)
