@@ -1,8 +1,13 @@
 import pytest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
+from prometheus_client.registry import Collector as Source
 
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.metrics import probe_families
+from kwapi.plugins.api.states import ProbeState
 from kwapi.plugins.api.views import create_app
 from tests.clock import Clock
 from tests.messages import message
@@ -99,3 +104,53 @@ def test_the_page_is_compressed_and_has_a_tag(client):
     answer = client.get("/metrics", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip"
     assert client.get("/metrics", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+class Families(Source):
+    """What is told of probes, by the library that everybody else uses."""
+
+    def __init__(self, probes):
+        self.probes = probes
+
+    def collect(self):
+        labels = ("wattmeter", "probe")
+        power = GaugeMetricFamily("kwapi_power_watts", "Power.", labels=labels, unit="watts")
+        energy = CounterMetricFamily("kwapi_energy_joules", "Energy.", labels=labels, unit="joules")
+        up = GaugeMetricFamily("kwapi_probe_up", "Up.", labels=labels)
+        for probe in self.probes:
+            place = (probe.wattmeter, probe.id)
+            up.add_metric(place, probe.state == "up")
+            if probe.w is not None:
+                power.add_metric(place, probe.w)
+            if probe.state == "up":
+                energy.add_metric(place, probe.kwh * 3.6e6, created=probe.kwh_since)
+        return [power, energy, up]
+
+
+def state(name, **values):
+    given = {"wattmeter": "lyon.pdu1", "level": "outlet", "timestamp": NOW, "w": 1.5, "state": "up", "kwh_since": NOW}
+    nothing = {"v": None, "a": None, "va": None, "coverage": None, "measured_seconds": 0.0, "unknown_seconds": 0.0}
+    return ProbeState(id=name, **{**given, **nothing, "kwh": 0.0, "interval": 1.0, **values})
+
+
+PROBES = [
+    state("a", kwh=1 / 3),
+    state("stale", state="stale", w=None),
+    state("export", w=-12.25, kwh=1e-9, kwh_since=0.1),
+    state("Ü {机}=,# x", wattmeter='\\ "quoted" \\n', w=0.0, kwh=123456789.125),
+    state("no watts", w=None, kwh=1e15),
+    state("b", w=1e22),
+]
+
+
+@pytest.mark.parametrize("probes", [PROBES, PROBES[1:2], []], ids=len)
+@pytest.mark.parametrize("accept", READERS)
+def test_readers_find_what_prometheus_client_would_have_written(accept, probes):
+    def read(page):
+        found = {family.name: (family.type, family.unit, family.samples) for family in READERS[accept](page.decode())}
+        return {name: family for name, family in found.items() if family[2]}
+
+    end = b"# EOF\n" if accept == OPENMETRICS else b""
+    ours = b"".join([*probe_families(probes, is_open=accept == OPENMETRICS), end])
+    encode, _ = choose_encoder(accept)
+    assert read(ours) == read(encode(Families(probes)))
