@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from kwapi.energy import EnergyRegister
-from kwapi.measurement import Column, Message, stale_after
+from kwapi.measurement import Message, stale_after
 from kwapi.plugins.api.states import ProbeState, Reading
 
 
@@ -106,22 +106,23 @@ class Probe:
 
 def state_of(name: str, since: float, told: Told, state: str) -> ProbeState:
     """Return a probe as it is shown."""
-    watts = told.current_watts(state)
-    rest = told.rest if told.rest is not None and told.rest.timestamp >= told.current_since(state) else None
+    current_since, watts = told.current_since(state), told.current_watts(state)
     seconds = told.measured + told.unknown
-
-    def value(column: Column | None) -> float | None:
-        return None if column is None else column[told.place]
-
+    volts = amps = volt_amperes = None
+    if told.rest is not None and told.rest.timestamp >= current_since:
+        rest, place = told.rest, told.place
+        volts = rest.v[place] if rest.v else None
+        amps = rest.a[place] if rest.a else None
+        volt_amperes = rest.va[place] if rest.va else None
     return ProbeState(
         id=name,
         wattmeter=told.wattmeter,
         level=told.level,
         timestamp=told.timestamp if watts is None else told.watts_timestamp,
         w=watts,
-        v=value(rest.v) if rest else None,
-        a=value(rest.a) if rest else None,
-        va=value(rest.va) if rest else None,
+        v=volts,
+        a=amps,
+        va=volt_amperes,
         kwh=told.kwh,
         kwh_since=since,
         measured_seconds=told.measured,
