@@ -17,7 +17,7 @@ import msgspec
 from flask import Response, request
 from werkzeug.exceptions import ServiceUnavailable
 
-from kwapi.measurement import Column, Message, decode, encode, stale_after
+from kwapi.measurement import Column, Message, encode, stale_after
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.query import FILTERS, Filter, read_filter, refuse_others
 from kwapi.plugins.api.schemas import Gap, Measurement, Measurements
@@ -32,6 +32,7 @@ FIRST, COMMENT = b"retry: 2000\n\n", b":\n\n"
 EVENT_STREAM = "text/event-stream"
 Entry = tuple[int, str, bytes]  # number, wattmeter, payload
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode  # of what was judged when it came; machines are no probes
 
 
 class Ring:
@@ -146,7 +147,7 @@ class Stream:
         missed = entries[0][0] - self._number
         self._number = entries[-1][0] + 1
         if is_slow:
-            probes = ((number, wattmeter, decode(payload).probes) for number, wattmeter, payload in entries)
+            probes = ((number, wattmeter, _decode(payload).probes) for number, wattmeter, payload in entries)
             newest = sorted({(wattmeter, *names): number for number, wattmeter, names in probes}.values())
             missed += len(entries) - len(newest)
             kept = set(newest)
@@ -158,7 +159,7 @@ class Stream:
         wanted = self._wanted
         if not (wanted.takes_wattmeter(wattmeter) and wanted.takes_state("up")):
             return b""
-        message = decode(payload)
+        message = _decode(payload)
         found = [measurement for measurement in _measurements(message) if wanted.takes_probe(measurement.id)]
         if not found:
             return b""
