@@ -222,7 +222,9 @@ class Streams:
         self._want(topic, stream, (boot, None))
 
     def positions(self) -> dict[bytes, Position]:
-        """Return up to where each stream was taken."""
+        """Return up to where each stream was taken, nothing if there is no spool that could be asked from there on."""
+        if not self.is_helped:
+            return {}
         return {topic: Position(stream.boot, stream.next) for topic, stream in self._streams.copy().items()}
 
     def accounts(self) -> dict[bytes, Account]:

@@ -83,7 +83,9 @@ def test_without_a_spool_a_hole_is_lost_at_once(clock):
 def test_before_a_spool_was_heard_of_a_hole_is_lost_at_once(clock):
     streams = Streams(spools=1, clock=clock)
     assert met(streams, 0, 3) == [TAKE, TAKE]
+    assert streams.positions() == {}
     streams.heard_of_spool()
+    assert streams.positions() == {TOPIC: Position(A, 4)}
     assert met(streams, 5) == [LATER]
 
 

@@ -40,7 +40,7 @@ class Positions:
             positions = {
                 topic.encode(): Position(int(boot), int(seq)) for topic, (boot, seq) in saved["positions"].items()
             }
-            return Saved(float(saved["at"]), positions)
+            return Saved(float(saved["at"]), positions) if positions else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

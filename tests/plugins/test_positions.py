@@ -31,6 +31,11 @@ def test_a_checkpoint_saves_what_held_when_it_was_taken(path):
     assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 41)})
 
 
+def test_without_positions_there_is_nothing_to_go_on_from(path):
+    Positions(path).save({})
+    assert Positions(path).load() is None
+
+
 @pytest.mark.parametrize(
     "damage", [b"", b"\xff", b"[]", b"{}", b'{"format": 2, "at": 1, "positions": {}}', b'{"format": 1, "at": 1}']
 )
