@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 import msgspec
 import rrdtool
 
-ERRORS = (OSError, rrdtool.OperationalError, rrdtool.ProgrammingError)
+# The latter two where a damaged file has names that are none.
+ERRORS = (OSError, rrdtool.OperationalError, rrdtool.ProgrammingError, UnicodeError, SystemError)
 LENGTH = struct.Struct(">I")
 UNSAID = "rrdtool gives no reason; is the disk full?"  # as it does then, when it makes a file
 NOTHING = LENGTH.pack(0)
