@@ -72,7 +72,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.shares",),
     ("kwapi.drivers.app",),
     ("kwapi.forwarder",),
-    ("kwapi.plugins.health", "kwapi.plugins.ownership", "kwapi.plugins.subscription"),
+    ("kwapi.plugins.health", "kwapi.plugins.lock", "kwapi.plugins.ownership", "kwapi.plugins.subscription"),
     ("kwapi.plugins.api.states", "kwapi.plugins.rrd.look", "kwapi.plugins.rrd.probe", "kwapi.tariff"),
     ("kwapi.plugins.rrd.cache", "kwapi.plugins.rrd.state_file", "kwapi.plugins.rrd.tool"),
     ("kwapi.plugins.rrd.archive",),

@@ -83,6 +83,15 @@ def test_the_api_does_not_open_itself_to_anybody(tmp_path, text, mistake):
     assert mistake in refused("api", "--config-file", str(path))
 
 
+def test_a_directory_of_rrd_files_in_use_is_named(tmp_path):
+    with Site(tmp_path, DUMMY) as site:
+        site.start("drivers", "rrd")
+        eventually(lambda: site.page("/healthz"))
+        assert f"rrd_dir: another process, such as a kwapi-rrd, uses {tmp_path}" in refused(
+            "rrd", "--config-dir", str(tmp_path)
+        )
+
+
 def test_a_state_directory_or_a_port_in_use_is_named(tmp_path):
     with Site(tmp_path, DUMMY) as site:
         site.start("drivers", "api")

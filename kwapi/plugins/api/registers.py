@@ -9,7 +9,6 @@ loss takes is less than that, and each probe has an event of it. What is damaged
 no register file of this version is kept aside.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.record import VERSION, Unreadable, pack, unpack
 from kwapi.plugins.api.slots import HEAD, Slots
 from kwapi.plugins.api.states import Event
+from kwapi.plugins.lock import lock
 
 LOG = logging.getLogger(__name__)
 FORMAT = b"kwapi energy %d\n"
@@ -53,7 +53,7 @@ class Registers:
         try:
             self._boot_id = BOOT_ID.read_text().strip() if boot_id is None else boot_id
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(directory)
+            self._lock = lock(directory, "state_dir", "kwapi-api")
             _keep_aside_unless_ours(self.path)
             self._is_new = not self.path.exists()
             self._slots = Slots(self.path, FORMAT % VERSION)
@@ -151,17 +151,6 @@ class Registers:
             return
         self._free = list(range(len(self._slots) - 1, before - 1, -1))
         self._tell(closed=False)
-
-
-def lock(directory: Path) -> int:
-    """Return the descriptor that holds the directory for this process; ConfigError if another process does."""
-    file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
-        raise ConfigError(f"state_dir: another process, such as a kwapi-api, uses {directory}") from error
-    return file
 
 
 def read_all(slots: Slots, now: float, wall_now: float) -> Contents:

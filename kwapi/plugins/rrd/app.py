@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from oslo_config import cfg
 from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
-from kwapi.plugins.positions import Positions
+from kwapi.plugins.lock import lock
 from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.login import login_of, login_problems
 from kwapi.plugins.rrd.pages import Settings
@@ -34,18 +34,23 @@ DAY = 86400.0  # seconds
 LAST_FLUSH = 60.0  # seconds that a slow disk has for it; systemd waits for 90
 
 
-def open_store(conf: cfg.ConfigOpts, checkpoint: Callable[[], Callable[[], None]]) -> Store:
-    """Return the store of a configuration, whose directory is made if it is missing; ConfigError if that cannot be."""
+def open_store(conf: cfg.ConfigOpts) -> Store:
+    """Return the store of a configuration, whose directory is made if it is missing; ConfigError if that cannot be.
+
+    From here on the directory is ours.
+    """
+    directory = Path(conf.rrd_dir)
     try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock(directory, "rrd_dir", "kwapi-rrd")
         return Store(
-            conf.rrd_dir,
+            directory,
             max_gap=conf.max_gap,
             cleaning_interval=conf.cleaning_interval,
             flush_every=conf.flush_interval,
             retention=conf.retention * DAY,
             tool=ToolApart(),
             updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
-            checkpoint=checkpoint,
         )
     except OSError as error:
         raise ConfigError(f"rrd_dir: cannot use {conf.rrd_dir}: {error.strerror}") from error
@@ -77,9 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
-        positions = Positions(Path(conf.rrd_dir) / "positions.json")
-        subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())
-        store = open_store(conf, partial(positions.checkpoint, subscriber.gate.streams.positions))
+        subscriber = subscriber_of(conf, health=True)
+        store = open_store(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)
