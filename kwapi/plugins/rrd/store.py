@@ -55,12 +55,9 @@ class Store:
         retention: float = 0.0,
         updater: Updater | None = None,
         tool: Tool = HERE,
-        checkpoint: Callable[[], Callable[[], None]] = lambda: lambda: None,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``checkpoint`` is called before all is written, and what it returns after that."""
-        self._checkpoint = checkpoint
         self.directory = Path(directory).resolve()
         self.max_gap = max_gap
         self.cleaning_interval = cleaning_interval
@@ -193,7 +190,6 @@ class Store:
             )
 
     def _flush_all(self) -> None:
-        save = self._checkpoint()
         with self._settling:
             with self._lock:
                 now = self._steady_clock()
@@ -209,7 +205,6 @@ class Store:
             self._totals.write(settled)
             self._totals.save(pending)
             self._roster.save(listed)
-        save()
 
     def _take_each(self, message: Message, timestamp: float, now: float) -> None:
         """Take the values of a message one by one, of those probes that its wattmeter may report."""
