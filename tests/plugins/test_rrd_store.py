@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwapi.measurement import NAME_BYTES, probe_problem
+from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, probe_of
 from kwapi.plugins.rrd.store import Store
 from tests.clock import Clock
@@ -243,6 +244,50 @@ def test_a_probe_that_comes_back_has_its_number(tmp_path, clock):
     again = Store(tmp_path, clock=clock, steady_clock=clock)
     add(again, NOW + 1, probe="b", wattmeter="b")
     assert {probe.name: probe.number for probe in again.probes()} == {"a": 0, "b": 1, "c": 2, "d": 3}
+
+
+@pytest.mark.parametrize("interval", [0.25, 0.5, 1.0])
+def test_what_the_bus_sends_again_after_a_kill_is_taken_where_it_is_missing(tmp_path, clock, interval):
+    def opened(name):
+        directory = tmp_path / name
+        positions = Positions(directory / "positions.json", clock=clock)
+        store = Store(directory, positions=positions, clock=clock, steady_clock=clock)
+        saved = positions.load()
+        return store, saved and saved.positions
+
+    sent = [
+        message("m", probes=["a", "b"], w=[7.0 * step, 5.0], timestamp=NOW + 0.3 + step * interval, seq=step)
+        for step in range(80)
+    ]
+    for name in ("killed", "undisturbed"):
+        store, positions = opened(name)
+        assert positions is None
+        for step, one in enumerate(sent):
+            clock.now = one.timestamp
+            store.add(one)
+            if step == 19:
+                store.flush()
+            if step == 29 and name == "killed":
+                store.flush(["a"])
+                store.flush_totals()
+                store, positions = opened(name)
+                assert positions == {b"m.": (1, 20)}
+                for again in sent[20:30]:
+                    store.add(again)
+        store.flush()
+    for path in sorted((tmp_path / "killed").rglob("*.rrd")):
+        window = ["AVERAGE", "-r", "1", "-s", str(int(NOW)), "-e", str(int(NOW + 80 * interval) - 2)]
+        other = tmp_path / "undisturbed" / path.relative_to(tmp_path / "killed")
+        rows, others = (rrdtool.fetch(str(one), *window)[2] for one in (path, other))
+        assert [value for row in rows for value in row] == pytest.approx([value for row in others for value in row])
+
+
+def test_no_position_is_saved_without_a_spool_that_answers(tmp_path, clock):
+    positions = Positions(tmp_path / "positions.json", clock=clock)
+    store = Store(tmp_path, positions=positions, is_helped=lambda: False, clock=clock, steady_clock=clock)
+    add(store, NOW)
+    store.flush()
+    assert positions.load().positions == {}
 
 
 def test_files_without_a_value_for_long_are_removed_with_the_totals_of_vanished_sites(tmp_path, clock):

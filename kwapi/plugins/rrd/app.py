@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.lock import lock
+from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.login import login_of, login_problems
 from kwapi.plugins.rrd.pages import Settings
@@ -34,7 +35,7 @@ DAY = 86400.0  # seconds
 LAST_FLUSH = 60.0  # seconds that a slow disk has for it; systemd waits for 90
 
 
-def open_store(conf: cfg.ConfigOpts) -> Store:
+def open_store(conf: cfg.ConfigOpts, positions: Positions, is_helped: Callable[[], bool]) -> Store:
     """Return the store of a configuration, whose directory is made if it is missing; ConfigError if that cannot be.
 
     From here on the directory is ours.
@@ -50,6 +51,8 @@ def open_store(conf: cfg.ConfigOpts) -> Store:
             flush_every=conf.flush_interval,
             retention=conf.retention * DAY,
             tool=ToolApart(),
+            positions=positions,
+            is_helped=is_helped,
             updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
         )
     except OSError as error:
@@ -82,8 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
-        subscriber = subscriber_of(conf, health=True)
-        store = open_store(conf)
+        positions = Positions(Path(conf.rrd_dir) / "positions.json")
+        subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())
+        store = open_store(conf, positions, lambda: subscriber.gate.streams.is_helped)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)

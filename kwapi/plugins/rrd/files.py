@@ -67,10 +67,13 @@ class Files:
         self._times: list[float] = []
         self._template = ""  # of the arguments for these times: most probes have the same as the one before
 
-    def write(self, series: Sequence[Series], *, retry: bool = True) -> None:
-        """Write what waits, as far as that can be; without ``retry`` an updater that was not there isn't asked."""
+    def write(self, series: Sequence[Series], *, retry: bool = True) -> bool:
+        """Write what waits, as far as that can be; return False if the updater was not there.
+
+        Without ``retry`` one that was not there before isn't asked.
+        """
         if self._unreachable and not retry:
-            return
+            return False
         failed: list[tuple[Series, str]] = []
         healed: list[Series] = []
         try:
@@ -80,6 +83,7 @@ class Files:
         except OSError as error:
             self._note(error)
         _tell(failed, healed)
+        return not self._unreachable
 
     def settle(self, series: Sequence[Series]) -> None:
         """Have the files hold all that was written, and look whether they do: an updater may have failed since."""
@@ -198,8 +202,7 @@ class Files:
         The first of them ends a gap unless the file is known up to the value before.
         """
         if os.path.exists(one.path):
-            last = self._tool.call("last", str(one.path))
-            first = bisect_left(times, last + 1) if one.unsure else bisect_right(times, last)
+            last, first = self._end(one, times, values)
             times, values = times[first:], values[first:]
             begins_after_gap = bool(times) and times[0] - last > widest + 1  # rrdtool tells whole seconds
         else:
@@ -211,6 +214,18 @@ class Files:
             times, values = [begin, *times[later:]], [None, *values[later:]]
         one.opened = True
         return times, values
+
+    def _end(self, one: Series, times: list[float], values: list[float | None]) -> tuple[float, int]:
+        """Return the second in which a file ends, and the place of the first value that it has not."""
+        found = newest([one.path], self._tool)[one.path]
+        if isinstance(found, Exception):
+            raise found
+        last, value = found
+        first = bisect_right(times, last)
+        if one.unsure:  # rrdtool tells no fraction of a second, but the value
+            same = [place for place in range(first, bisect_left(times, last + 1)) if values[place] == value]
+            first = max(same, default=first - 1) + 1
+        return last, first
 
     def _arguments(self, times: list[float], values: list[float | None]) -> list[str]:
         """Return the arguments of rrdtool update that write these values."""

@@ -44,6 +44,7 @@ class Series:
     covered: float = NEVER  # up to when its time is measured, or known to be a gap
     heard_at: float = NEVER  # by our steady clock
     counted: bool = False  # to the total
+    resumes: bool = False  # was measured when the process before us ended; what it missed may still come
     max_gap: int = 0  # seconds between two values beyond which there is a gap
     widest: int = 0
     times: list[float] = field(default_factory=list)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from kwapi.energy import MAX_GAP
 from kwapi.health import Health
-from kwapi.measurement import Message, counted_probes, stale_after
+from kwapi.measurement import Message, counted_probes, stale_after, topic_of
 from kwapi.plugins.health import Healths
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
+from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.archive import file_name
 from kwapi.plugins.rrd.files import Files, Updater
 from kwapi.plugins.rrd.probe import Probe, natural, site_of
@@ -24,6 +25,7 @@ from kwapi.plugins.rrd.roster import Entry, Roster
 from kwapi.plugins.rrd.series import NEVER, Listing, Series
 from kwapi.plugins.rrd.tool import HERE, Tool
 from kwapi.plugins.rrd.totals import Outlook, Totals
+from kwapi.streams import Position
 
 __all__ = ["Probe", "Store"]
 
@@ -55,6 +57,8 @@ class Store:
         retention: float = 0.0,
         updater: Updater | None = None,
         tool: Tool = HERE,
+        positions: Positions | None = None,
+        is_helped: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,8 +71,13 @@ class Store:
         self.dropped = 0  # values not newer than the last, or of the future
         self._publishers = Publishers(cleaning_interval, self.conflicts)
         self._healths = Healths()
+        self._positions = positions  # where is saved up to which message all is in the files
+        self._is_helped = is_helped  # whether a spool answers; a restart would wait in vain for one that doesn't
+        saved = positions.load() if positions is not None else None
+        self._taken: dict[bytes, Position] = saved.positions if saved else {}  # by topic
         self._clock = clock
         self._steady_clock = steady_clock
+        self._started_at = steady_clock()
         self._lock = threading.Lock()  # of all that is in memory; add() holds it, so nobody does for long
         self._settling = threading.Lock()  # keeps the seconds of a total in order on their way to its file
         self._series: dict[str, Series] = {}
@@ -96,6 +105,7 @@ class Store:
             self.dropped += len(message.probes)
             return
         with self._lock:
+            self._taken[topic_of(message.wattmeter)] = Position(message.boot, message.seq + 1)
             listing = self._listings.get(message.wattmeter)
             if listing is None or not listing.is_followed_by(message, watts, timestamp):
                 self._take_each(message, timestamp, now)
@@ -196,15 +206,19 @@ class Store:
                 for wattmeter in self._wattmeters:
                     self._count(wattmeter, now)
                 settled = self._totals.settle(self._outlooks(now))
-                # As of before the values go to their files: after kill -9 what was not saved counts as not measured,
-                # and nothing counts twice.
+                # As of before the values go to their files: after kill -9 what came since is taken once more, or counts
+                # as not measured where it can't be had, and nothing counts twice.
                 pending = self._totals.pending()
                 listed = {name: _entry(one) for name, one in self._series.items()}
+                taken = self._taken.copy()
                 series, self._full, self._has_new = list(self._series.values()), set(), False
-            self._files.write(series)
+            all_passed_on = self._files.write(series)
             self._totals.write(settled)
-            self._totals.save(pending)
-            self._roster.save(listed)
+            if all_passed_on:
+                self._totals.save(pending)
+                self._roster.save(listed)
+                if self._positions is not None:
+                    self._positions.save(taken if self._is_helped() else {})
 
     def _take_each(self, message: Message, timestamp: float, now: float) -> None:
         """Take the values of a message one by one, of those probes that its wattmeter may report."""
@@ -308,7 +322,7 @@ class Store:
                 if not one.counted:
                     continue
                 silent = now - one.heard_at
-                if silent <= one.max_gap + SLACK:
+                if min(silent, now - self._started_at if one.resumes else inf) <= one.max_gap + SLACK:
                     settled[site] = min(one.covered, settled.get(site, inf))
                 expected[site] += is_told or not has_lapsed(silent, one.interval, self.cleaning_interval)
         return {site: Outlook(settled.get(site, inf), count) for site, count in expected.items()}
@@ -348,12 +362,16 @@ class Store:
             one, entry = self._series[name], listed[name]
             one.first_seen = one.first_seen or first_seen
             if entry.last_seen is not None or watts is not None:
-                # What the file has since then its total has not.
+                # What the file has since then its total has not, and what came since may come once more.
                 one.covered = last + 1 if entry.last_seen is None else entry.last_seen
-                one.watts, one.timestamp = watts, max(one.covered, last)
+                one.unsure = last > one.covered
+                one.watts, one.timestamp = watts, one.covered
                 one.heard_at = now - max(wall_now - one.timestamp, 0.0)
             if one.timestamp > wall_now + MAX_AHEAD:
                 LOG.warning("%s has values of the future, and takes no others until then", one.path)
+        newest = max((one.covered for one in self._series.values()), default=NEVER)
+        for one in self._series.values():
+            one.resumes = newest - one.covered <= one.max_gap + SLACK
         for wattmeter in self._wattmeters:
             self._count(wattmeter, now)
 

@@ -127,7 +127,10 @@ def _receive(pipe: Any) -> Any:
         raise EOFError
     if head == NOTHING:
         return True, None
-    payload = pipe.read(*LENGTH.unpack(head))
+    (length,) = LENGTH.unpack(head)
+    payload = pipe.read(length)
+    if len(payload) < length:
+        raise EOFError
     return msgspec.msgpack.decode(payload)
 
 
@@ -148,4 +151,5 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    with suppress(BrokenPipeError):  # who asked was killed
+        serve(sys.stdin.buffer, sys.stdout.buffer)
