@@ -23,7 +23,7 @@ from kwapi.tariff import Tariff
 NOTHING = "Nothing was measured yet."
 SOON = "The first point comes after {}."
 UNUSABLE = "The file can't be used, see the log."
-LATE = 900.0  # seconds after which a total that has nothing newer is one of the past
+PAST = 900.0  # seconds after which a total that has nothing newer is one of the past
 
 
 class Stamp(NamedTuple):
@@ -83,7 +83,7 @@ class Reader:
         resolution = ARCHIVES[period].resolution
         if target.kind in ("all", "site"):
             newest = self._newest_total(target)
-            return Stamp((newest // resolution,), self._clock() - newest > LATE)
+            return Stamp((newest // resolution,), self._clock() - newest > PAST)
         probes = self._probes(target)
         rows = tuple(int(probe.timestamp or 0.0) // resolution for probe in probes)
         return Stamp(rows, all(probe.stale for probe in probes))
