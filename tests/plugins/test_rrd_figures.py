@@ -198,3 +198,23 @@ def test_amounts_have_four_digits_and_no_exponent(value, decimals, text):
 )
 def test_power_has_a_unit_in_which_it_is_short(watts, text):
     assert power(watts) == text
+
+
+def test_a_file_whose_names_are_damaged_is_an_error_of_the_file(store):
+    for step in range(100):
+        add(store, NOW - 99 + step, [100.0])
+    store.flush()
+    path = store.path("taurus-1")
+    sound = path.read_bytes()
+    for damaged in (b"\xd7nown", b"k\0own"):
+        path.write_bytes(sound.replace(b"known", damaged))
+        with pytest.raises((LookupError, *RRD_ERRORS)):
+            read(path, "minute", int(NOW) - 200, int(NOW))
+
+
+def test_a_file_of_another_format_is_an_error_of_the_file(tmp_path):
+    path = str(tmp_path / "other.rrd")
+    rrdtool.create(path, "--start", str(int(NOW) - 900), "--step", "1", "DS:a:GAUGE:60:U:U", "RRA:AVERAGE:0.5:1:300")
+    rrdtool.update(path, f"{NOW:.0f}:5")
+    with pytest.raises(LookupError):
+        read(tmp_path / "other.rrd", "minute", int(NOW) - 200, int(NOW))

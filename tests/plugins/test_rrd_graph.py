@@ -379,3 +379,13 @@ def prices_of(ends, step):
         minutes = range(end - step, end, min(step, 60))
         hours = [time.localtime(minute).tm_hour for minute in minutes]
         yield sum(0.2 if hour >= 7 else 0.3 for hour in hours) / len(hours)
+
+
+def test_a_probe_that_died_long_ago_is_one_of_those_that_were_chosen(store, graphs, clock):
+    for step in range(100):
+        add(store, NOW - 7 * 3600 + step, [300.0], ["dead"])
+        add(store, NOW - 99 + step, [100.0], ["live"], wattmeter="other")
+    reading = graphs.reader.read("minute", of("dead", "live"))
+    assert (reading.counted, reading.measured, reading.figures.maximum) == (2, 1, 100.0)
+    assert graphs.graph("minute", of("dead", "live"), LOOK).plot.upper == 100.0
+    assert graphs.graph("day", of("dead", "live"), LOOK).plot is not None

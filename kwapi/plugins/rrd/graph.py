@@ -10,14 +10,14 @@ from dataclasses import replace
 from itertools import accumulate
 
 from kwapi.plugins.rrd import drawing
-from kwapi.plugins.rrd.archive import ARCHIVES
+from kwapi.plugins.rrd.archive import ARCHIVES, RRD_ERRORS
 from kwapi.plugins.rrd.axes import scale
 from kwapi.plugins.rrd.cache import Cache, Kept
 from kwapi.plugins.rrd.elements import legend, single, stack
 from kwapi.plugins.rrd.legend import shortened
 from kwapi.plugins.rrd.look import CONTENT_TYPES, Graph, Look, Plot, Target
 from kwapi.plugins.rrd.ranking import Ranking
-from kwapi.plugins.rrd.reading import Reader, Reading
+from kwapi.plugins.rrd.reading import UNUSABLE, Reader, Reading
 from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
 from kwapi.tariff import Tariff
@@ -102,7 +102,10 @@ class Graphs:
         elements = single(reading, look) if is_one else stack(reading, look)
         elements += legend(reading, look, self.currency, "" if is_one else "total")
         axis = scale(*_limits(reading, target), drawing.plot_size(look)[1])
-        return drawing.picture(title, period, reading.start, reading.end, axis, elements, look, fresh_until, now)
+        try:
+            return drawing.picture(title, period, reading.start, reading.end, axis, elements, look, fresh_until, now)
+        except RRD_ERRORS:  # a file that could be read a moment ago
+            return drawing.message(UNUSABLE, look, fresh_until, now)
 
 
 def name_of(target: Target) -> str:

@@ -102,7 +102,8 @@ class Ranking:
         now, begun = self._clock(), self._cpu_clock()
         probes = self._store.probes()
         newest = min(max((probe.timestamp or 0.0 for probe in probes), default=0.0), now)
-        energies = {probe.name: kwh for probe in probes if (kwh := self._energy(period, probe, newest)) is not None}
+        sound = [probe for probe in probes if not probe.broken]
+        energies = {probe.name: kwh for probe in sound if (kwh := self._energy(period, probe, newest)) is not None}
         largest = {site: _largest(members, energies) for site, members in _by_site(probes).items()}
         pause = max(min(ARCHIVES[period].resolution, SLOWEST), (self._cpu_clock() - begun) / SHARE)
         return _Ranks(now + pause, now + 2 * pause, energies, largest)

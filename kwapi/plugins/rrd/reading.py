@@ -97,7 +97,7 @@ class Reader:
     def _read_total(self, period: str, target: Target) -> Reading:
         site = target.names[0] if target.kind == "site" else None
         largest = self._ranking.largest(period, site)
-        probes = [probe for name in largest.names if (probe := self._store.probe(name))]
+        probes = [probe for name in largest.names if (probe := self._store.probe(name)) and not probe.broken]
         self._store.flush(probe.name for probe in probes)
         path, newest = self._store.total_path(site), self._newest_total(target)
         if not newest:
@@ -115,12 +115,12 @@ class Reader:
     def _read_probes(self, period: str, target: Target) -> Reading:
         probes = self._probes(target)
         self._store.flush(probe.name for probe in probes)
-        lasts = [last for probe in probes if (last := _last(self._store.path(probe.name)))]
+        sound = [probe for probe in self._probes(target) if not probe.broken]
+        lasts = [last for probe in sound if (last := _last(self._store.path(probe.name)))]
         if not lasts:
-            broken = any(probe.broken for probe in probes)
-            return Reading(0, 0, reason=UNUSABLE if broken else NOTHING)
+            return Reading(0, 0, reason=UNUSABLE if len(sound) < len(probes) else NOTHING)
         start, end = window(period, max(lasts))
-        found = {probe: _read(self._store.path(probe.name), period, start, end) for probe in probes}
+        found = {probe: _read(self._store.path(probe.name), period, start, end) for probe in sound}
         known = {probe: rows for probe, rows in found.items() if rows is not None}
         if not known:
             return Reading(start, end, reason=UNUSABLE)

@@ -30,6 +30,7 @@ ROWS = {  # what each is a mean of
     "month": "6 hours",
     "year": "a week",
 }
+SOURCES = ("w", "known")
 SPARE = 5  # seconds, or one row: what files may lose of their beginning while others are still to be read
 
 Column = Sequence[float | None]
@@ -109,15 +110,19 @@ def _extreme(path: Path, function: str, watts: Column, resolution: int, start: i
 
 
 def _columns(path: Path, function: str, resolution: int, start: int, end: int) -> list[Column]:
-    """Return a column for each source of a file; LookupError if it has no such archive."""
+    """Return a column for each source of a file; LookupError if it has no such archive or is of another format."""
     arguments = ["-r", str(resolution), "-s", str(start), "-e", str(end - 1)]
     try:
-        (begin, _, step), _, found = rrdtool.fetch(str(path), function, *arguments)
+        (begin, _, step), sources, found = rrdtool.fetch(str(path), function, *arguments)
+    except SystemError as error:  # a header whose names are damaged
+        raise OSError(f"{path} is damaged") from error
     except rrdtool.OperationalError as error:
         if function == "AVERAGE":
             raise
         raise LookupError(function) from error
     count = (end - start) // resolution
+    if sources[:2] != SOURCES:
+        raise LookupError(f"{path} has other sources: {sources!r}")
     if (begin, step) != (start, resolution):
         raise LookupError(f"{path} has no rows of {resolution} s from {start} on")
     columns: list[Column] = list(zip(*found[:count], strict=True))
