@@ -100,3 +100,11 @@ def test_a_year_of_weeks_costs_what_its_hours_do():
 def test_the_machines_own_zone_is_the_default():
     local = datetime(2026, 6, 10, 23).astimezone()
     assert Tariff(DAY_AND_NIGHT).price(local.timestamp()) == 0.15
+
+
+@pytest.mark.parametrize("zone", ["America/Havana", "Africa/Casablanca", "Antarctica/Troll"])
+def test_each_row_of_a_year_has_the_price_of_the_clock_on_the_wall(zone):
+    """Clocks that are set at midnight, four times a year and by two hours."""
+    tariff = Tariff([(0, 0.1), (1800, 0.3), (5 * HOUR + 900, 0.2), (23 * HOUR + 1800, 0.5)], ZoneInfo(zone))
+    start, rows = at(2026, 1, 1, zone=ZoneInfo("UTC")), 365 * 96
+    assert tariff.means(start, 900, rows) == pytest.approx(by_the_clock(tariff, start, 900, rows, every=900))
