@@ -20,6 +20,7 @@ from kwapi.tariff import Tariff
 from tests.clock import Clock
 from tests.messages import message
 from tests.plugins.totals import GivenTotals, write_total
+from tests.waiting import eventually
 
 NOW = 1_800_000_000.0
 NASTY = ["a:b", "50%", "%s%lf\\n", "back\\slash", "tab\\tulator", "end\\", "\"'", "Ünï 机", "<b>&amp;", "-x", ".."]
@@ -389,3 +390,21 @@ def test_a_probe_that_died_long_ago_is_one_of_those_that_were_chosen(store, grap
     assert (reading.counted, reading.measured, reading.figures.maximum) == (2, 1, 100.0)
     assert graphs.graph("minute", of("dead", "live"), LOOK).plot.upper == 100.0
     assert graphs.graph("day", of("dead", "live"), LOOK).plot is not None
+
+
+def test_a_graph_that_was_due_a_moment_ago_does_not_wait_for_others(store, graphs, clock):
+    for step in range(60):
+        add(store, NOW - 59 + step, [100.0, 200.0], ["a", "b"])
+    before = graphs.graph("minute", of("a"), LOOK)
+    clock.now += 2
+    add(store, clock.now, [100.0, 200.0], ["a", "b"])
+    drawn = []
+    store.gate.clear()
+    slow = threading.Thread(target=lambda: drawn.append(graphs.graph("minute", of("b"), LOOK)))
+    slow.start()
+    eventually(lambda: store.drawn == 2)
+    assert graphs.graph("minute", of("a"), LOOK) is before
+    store.gate.set()
+    slow.join()
+    assert drawn[0].plot is not None
+    assert graphs.graph("minute", of("a"), LOOK).plot.end == before.plot.end + 2

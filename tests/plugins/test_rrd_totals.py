@@ -1,6 +1,7 @@
 import json
 import logging
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kwapi.plugins.rrd.store import Store
+from kwapi.plugins.rrd.tool import Tool
 from tests.clock import Clock
 from tests.messages import health, message
 
@@ -233,3 +235,32 @@ def test_the_energy_of_a_total_is_the_sum_of_that_of_its_probes(steps):
             expected = sum(value for probe, value in of.items() if site is None or probe.startswith(f"{site}."))
             assert total == pytest.approx(expected, rel=1e-4, abs=1e-6)  # rrdtool is a microsecond off at times
         assert Path(directory, "probes.json").exists()
+
+
+class SlowTool(Tool):
+    """Waits for ``gate`` before each call, and says that somebody waits."""
+
+    def __init__(self):
+        self.gate, self.waits = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def calls(self, calls):
+        self.waits.set()
+        assert self.gate.wait(10)
+        return super().calls(calls)
+
+
+def test_nobody_who_wants_the_totals_waits_for_a_flush_of_all(tmp_path):
+    clock, tool = Clock(), SlowTool()
+    store = Store(tmp_path, tool=tool, clock=clock, steady_clock=clock)
+    for step in range(10):
+        store.add(message(timestamp=clock.now - 9 + step))
+    tool.gate.clear()
+    tool.waits.clear()
+    flush = threading.Thread(target=store.flush)
+    flush.start()
+    assert tool.waits.wait(10)
+    store.flush_totals()  # comes back
+    tool.gate.set()
+    flush.join()
+    assert rrdtool.last(str(store.total_path(None))) == clock.now

@@ -12,7 +12,7 @@ from itertools import accumulate
 from kwapi.plugins.rrd import drawing
 from kwapi.plugins.rrd.archive import ARCHIVES, RRD_ERRORS
 from kwapi.plugins.rrd.axes import scale
-from kwapi.plugins.rrd.cache import Cache, Kept
+from kwapi.plugins.rrd.cache import Cache, Kept, Key
 from kwapi.plugins.rrd.elements import legend, single, stack
 from kwapi.plugins.rrd.legend import shortened
 from kwapi.plugins.rrd.look import CONTENT_TYPES, Graph, Look, Plot, Target
@@ -23,6 +23,7 @@ from kwapi.plugins.rrd.store import Store
 from kwapi.tariff import Tariff
 
 LATE = 60  # seconds that a row may need to be complete: slow wattmeters, and what waits to be written
+MOMENT = 5.0  # seconds that a graph may be late rather than to wait for others
 AGAIN = 5.0  # seconds after which to look again whether there is a row that was due
 NAME = 40  # characters of a name in a title at most
 CACHE = 32 * 1024 * 1024  # bytes
@@ -59,21 +60,14 @@ class Graphs:
         self._drawing = threading.Lock()  # one thread at a time may draw
 
     def graph(self, period: str, target: Target, look: Look) -> Graph:
-        """Return the graph of a target over a period."""
+        """Return the graph of a target over a period; while others are drawn, one that was due a moment ago."""
         key = (period, target, look)
         if (fresh := self._fresh(key)) is not None:
             return fresh
+        if self._drawing.locked() and (recent := self._fresh(key, MOMENT)) is not None:
+            return recent
         with self._drawing:
-            if (fresh := self._fresh(key)) is not None:  # drawn while we waited
-                return fresh
-            now, stamp = self._clock(), self.reader.stamp(period, target)
-            kept = self._cache.get(key)
-            if kept is not None and kept.stamp == stamp:
-                graph = replace(kept.graph, fresh_until=now + min(ARCHIVES[period].resolution, AGAIN))
-            else:
-                graph = self._draw(period, target, look, now, stamp.past)
-            self._cache.put(key, Kept(graph, stamp))
-        return graph
+            return self._fresh(key) or self._renewed(key)  # it may have been drawn while we waited
 
     def plot(self, period: str, target: Target, look: Look) -> Plot | None:
         """Return where the plot is in a graph of this size, in whatever format and colours it was drawn."""
@@ -85,9 +79,21 @@ class Graphs:
         """Return the kWh of each probe that was measured in a period, as of a while ago: see Ranking."""
         return self.ranking.energies(period)
 
-    def _fresh(self, key: tuple[str, Target, Look]) -> Graph | None:
+    def _fresh(self, key: Key, late: float = 0.0) -> Graph | None:
+        """Return a graph that is kept and not due, or not for longer than some seconds."""
         kept = self._cache.get(key)
-        return kept.graph if kept is not None and self._clock() < kept.graph.fresh_until else None
+        return kept.graph if kept is not None and self._clock() < kept.graph.fresh_until + late else None
+
+    def _renewed(self, key: Key) -> Graph:
+        """Return a graph as it is kept if there is nothing new, or else draw it."""
+        period, target, look = key
+        now, stamp, kept = self._clock(), self.reader.stamp(period, target), self._cache.get(key)
+        if kept is not None and kept.stamp == stamp:
+            graph = replace(kept.graph, fresh_until=now + min(ARCHIVES[period].resolution, AGAIN))
+        else:
+            graph = self._draw(period, target, look, now, stamp.past)
+        self._cache.put(key, Kept(graph, stamp))
+        return graph
 
     def _draw(self, period: str, target: Target, look: Look, now: float, past: bool) -> Graph:
         reading = self.reader.read(period, target)

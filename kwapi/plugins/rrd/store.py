@@ -151,11 +151,18 @@ class Store:
         self._files.settle(series)
 
     def flush_totals(self) -> None:
-        """Write those seconds of the totals to which no probe that is measured can still add."""
-        with self._settling:
+        """Write those seconds of the totals to which no probe that is measured can still add.
+
+        A flush of all that is under way does that, and nobody waits for its thousands of files.
+        """
+        if not self._settling.acquire(blocking=False):
+            return
+        try:
             with self._lock:
                 settled = self._totals.settle(self._outlooks(self._steady_clock()))
             self._totals.write(settled)
+        finally:
+            self._settling.release()
 
     def readable(self, probe: str) -> bool:
         """Return whether the file of a probe is a whole RRD file."""
