@@ -123,6 +123,7 @@ def test_a_sum_has_energy_and_cost(client, store):
     page = client.get("/last/minute/?probe=a&probe=b").text
     assert "72.00 kW" in page and "1.200 kWh" in page and "0.3000 €" in page
     assert "probe=a&amp;probe=b" in page and "Chosen probes" in page
+    assert '"/data/minute.csv?probe=a&amp;probe=b"' in page
     found = client.get("/last/minute/?q=a").text
     assert "Found probes" in found and "0.6000 kWh" in found and "€" not in found
 
@@ -131,7 +132,9 @@ def test_more_probes_than_a_graph_adds_up_have_none_together(client, store):
     names = [f"p{number}" for number in range(41)]
     add(store, probes=names)
     query = "&".join(f"probe={name}" for name in names)
-    assert "4.100 kW" in (page := client.get(f"/last/minute/?{query}").text) and "/graph/minute.png" not in page
+    page = client.get(f"/last/minute/?{query}").text
+    assert "4.100 kW" in page and "/graph/minute.png" not in page
+    assert "A graph is of 40 probes at most." in page and client.get(f"/graph/minute.png?{query}").status_code == 400
     assert "/graph/minute.png" in client.get(f"/last/minute/?{query[:-10]}").text
 
 
@@ -228,6 +231,12 @@ def test_a_wrong_address_is_a_page_in_plain_words(client, address, words):
     answer = client.get(address)
     assert (answer.status_code, answer.content_type) == (404, "text/html; charset=utf-8")
     assert words in answer.text
+
+
+def test_a_size_that_no_graph_can_have_is_refused_in_plain_words(client, store):
+    add(store)
+    answer = client.get("/graph/minute.png?width=5")
+    assert answer.status_code == 400 and "width is 200 to 2000, not 5." in answer.text
 
 
 def test_another_method_is_refused(client):

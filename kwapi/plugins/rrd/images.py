@@ -21,6 +21,7 @@ from kwapi.plugins.rrd.numbers import to_csv, to_json
 from kwapi.plugins.rrd.probe import Probe
 from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
+from kwapi.plugins.rrd.words import say
 
 Route = tuple[str, str, Callable[..., AnyResponse]]
 NUMBERS = {"json": "application/json", "csv": "text/csv"}  # by format
@@ -70,7 +71,7 @@ class Images:
         try:
             content = self._store.path(name).read_bytes()
         except FileNotFoundError as error:
-            raise NotFound(f"There is no file of {name} yet.") from error
+            raise NotFound(say("no_file", probe=name)) from error
         response = Response(content, content_type="application/octet-stream")
         response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
         response.cache_control.no_cache = True
@@ -91,13 +92,13 @@ def asked_target(store: Store, probe: str | None) -> Target:
         return Target("probe", (find(store, probe).name,))
     if names := request.args.getlist("probe"):
         if len(names) > CHOSEN:
-            raise BadRequest(f"A graph is of {CHOSEN} probes at most.")
+            raise BadRequest(say("too_many", most=CHOSEN))
         return Target("chosen", tuple(dict.fromkeys(find(store, name).name for name in names)))
     site = request.args.get("site")
     if site is None:
         return Target()
     if not store.total_path(site).exists() and site not in store.sites():
-        raise NotFound(f"There is no site {site}.")
+        raise NotFound(say("no_site_named", site=site))
     return Target("site", (site,))
 
 
@@ -127,7 +128,7 @@ def _flag(key: str) -> bool:
 def _number(key: str, default: int, allowed: range) -> int:
     text = request.args.get(key, str(default))
     if not (text.isascii() and text.isdecimal() and int(text[:9]) in allowed):
-        raise BadRequest(f"{key} is {allowed[0]} to {allowed[-1]}, not {text}.")
+        raise BadRequest(say("out_of_bounds", key=key, least=allowed[0], most=allowed[-1], given=text))
     return int(text)
 
 
@@ -135,10 +136,10 @@ def find(store: Store, name: str) -> Probe:
     """Return the probe of a name; NotFound if there is none."""
     if probe := store.probe(name):
         return probe
-    raise NotFound(f"There is no probe {name}.")
+    raise NotFound(say("no_probe", probe=name))
 
 
 def check_period(period: str) -> None:
     """Raise NotFound unless there is such a period."""
     if period not in PERIODS:
-        raise NotFound(f"There is no period {period}. There are {', '.join(PERIODS)}.")
+        raise NotFound(say("no_period", period=period, periods=", ".join(PERIODS)))

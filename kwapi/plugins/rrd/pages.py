@@ -61,6 +61,7 @@ class Pages:
             energies=energies,
             graph=None if target is None else query_of(target),
             reading=None if target is None else self._graphs.reader.read(period, target),
+            most_in_graph=CHOSEN,
             sites=sorted({probe.site for probe in probes}, key=natural),
             wattmeters=sorted({probe.wattmeter for probe in probes}, key=natural),
             unseen=sorted(set(selection.chosen) - {probe.name for probe in shown.probes}),

@@ -39,7 +39,6 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "table": "Table",
         "apply": "Show",
         "state": "State",
-        "any_state": "all",
         # choosing
         "choose": "Choose {probe}",
         "chosen_number": "{number} chosen",
@@ -47,7 +46,7 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "only_chosen": "Show only these",
         "choose_others": "Choose others",
         "show_all": "Show all probes",
-        "too_many": "A graph of all of them is drawn of {most} at most.",
+        "too_many": "A graph is of {most} probes at most.",
         "nothing_found": "No probe is like that.",
         # states
         "up": "up",
@@ -61,8 +60,6 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "never_measured": "never measured",
         # graphs and tables
         "power_of": "Power of {what} in the last {period}",
-        "power_of_all": "all probes",
-        "power_of_chosen": "the chosen probes",
         "name": "Name",
         "watts": "Watts now",
         "kwh": "kWh",
@@ -71,14 +68,12 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "minimum": "Minimum",
         "average": "Average",
         "maximum": "Maximum",
-        "last_value": "Last",
         "download": "Download",
         "download_rrd": "RRD file",
         "first_seen": "First seen",
         "rows": "Values of the last {period}",
         "time": "Time",
         "read_out": "{name}. Arrow keys read it out.",
-        "table_of_probe": "{probe} in numbers",
         # the first visit
         "first": "No measurement yet",
         "first_soon": "Probes appear here by themselves, a few seconds after their first measurement.",
@@ -102,22 +97,23 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "no_page": "There is no such page.",
         "no_period": "There is no period {period}. There are {periods}.",
         "no_probe": "There is no probe {probe}.",
+        "no_site_named": "There is no site {site}.",
+        "no_file": "There is no file of {probe} yet.",
+        "out_of_bounds": "{key} is {least} to {most}, not {given}.",
         "our_error": "Something went wrong here. The log of kwapi-rrd has the details.",
         "login": "This page asks for a name and a password.",
         "no_user": "Only a reverse proxy on this machine that says who asks is answered.",
         # keeping a page new
-        "live": "live",
-        "paused": "paused",
         "unanswered": "no answer since {time}",
     }
 )
 FOR_SCRIPT = (
     "measured", "measured_one", "chosen_number", "chosen_one", "up", "stale", "down", "muted", "broken",
-    "live", "paused", "unanswered", "read_out", "last_measured", "never_measured",
+    "unanswered", "read_out", "last_measured", "never_measured",
 )  # fmt: skip
 
 
-def say(key: str, **values: object) -> str:
+def say(key: str, /, **values: object) -> str:
     """Return a text with its places filled in; of ``number`` or ``counted`` 1 the singular, where it has one."""
     if 1 in (values.get("number"), values.get("counted")) and f"{key}_one" in TEXT:
         key += "_one"
