@@ -12,6 +12,7 @@ from kwapi.plugins.rrd.login import Login, Passwords, password_line
 from tests.integration.browser import chromium, served
 
 pytestmark = pytest.mark.integration
+expect.set_options(timeout=30_000)  # ms; as for everything that is waited for
 RACK = {"web-1": 118.2, "web-2": 97.0, "db-1": 240.5}
 LAB = {"lab-1": 60.0, "lab-2": 61.0}
 SHIFTS = """() => new Promise((resolve) => {
@@ -149,8 +150,13 @@ def test_probes_are_chosen_and_the_view_is_sent_to_somebody(open_page, site):
     assert names(page) == ["db-1", "lab-1", "lab-2", "web-1", "web-2"]
     expect(page.locator("#chosen")).to_be_hidden()
     page.get_by_label("Choose lab-1").check()
+    page.get_by_role("searchbox").fill("web-2")
+    expect(page.locator(".card.probe")).to_have_count(1)
     page.get_by_label("Choose web-2").check()
     expect(page.locator("#chosen")).to_contain_text("2 chosen")
+    page.get_by_role("searchbox").fill("")
+    expect(page.locator(".card.probe")).to_have_count(5)
+    expect(page.get_by_label("Choose lab-1")).to_be_checked()
     assert query(page) == {"probe": ["lab-1", "web-2"], "choosing": ["1"]}
     page.reload()
     expect(page.locator("#chosen")).to_contain_text("2 chosen")

@@ -102,6 +102,7 @@ class Pages:
             "live": f"{request.script_root}/live{selection.query()}",
             "address": selection.query(first=selection.first) or "?",
             "number": number,
+            "chosen": selection.chosen,
             "only_chosen": selection.only_chosen,
             "most": MOST,
             "words": {key: TEXT[key] for key in FOR_SCRIPT},

@@ -11,10 +11,12 @@ export function keepView(page, live) {
   const form = document.getElementById("view");
   let asked = 0;
   let typing = 0;
+  let choices = 0; // that were made
 
   /** Show the view of an address. */
   async function show(address, { remember = true } = {}) {
     const turn = ++asked;
+    const chosen = choices;
     const wanted = new URL(address, location.href);
     wanted.searchParams.set("count", page.most); // graphs are loaded when they are looked at
     let response;
@@ -27,6 +29,7 @@ export function keepView(page, live) {
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     const told = fresh.getElementById("page");
     if (!response.ok || !told) return;
+    if (chosen !== choices) return show(marked(), { remember }); // meanwhile somebody has chosen a probe
     if (!form !== !fresh.getElementById("view")) return location.reload(); // the first probe has come
     Object.assign(page, JSON.parse(told.textContent));
     translate(fresh);
@@ -46,27 +49,22 @@ export function keepView(page, live) {
   function address() {
     const query = new URLSearchParams();
     for (const [key, value] of new FormData(form)) if (value && key !== "probe") query.append(key, value);
-    for (const name of chosen()) query.append("probe", name);
+    for (const name of page.chosen) query.append("probe", name);
     return `?${query}`;
   }
 
   /** The address of all probes, with those chosen marked; of only those where only those are shown. */
   function marked() {
-    return address() + (chosen().length && !page.only_chosen ? "&choosing=1" : "");
-  }
-
-  function chosen() {
-    return [...new Set(new FormData(form).getAll("probe"))];
+    return address() + (page.chosen.length && !page.only_chosen ? "&choosing=1" : "");
   }
 
   /** Say how many probes are chosen, and let links to other views know which. */
   function mark() {
-    const names = chosen();
-    const number = names.length;
+    const number = page.chosen.length;
     for (const link of document.querySelectorAll(LINKS)) {
       const address = new URL(link.href);
       for (const key of ["probe", "choosing", "count"]) address.searchParams.delete(key);
-      for (const name of names) address.searchParams.append("probe", name);
+      for (const name of page.chosen) address.searchParams.append("probe", name);
       if (number && !page.only_chosen) address.searchParams.set("choosing", 1);
       link.href = address.href;
     }
@@ -83,6 +81,9 @@ export function keepView(page, live) {
     });
     document.addEventListener("change", (event) => {
       if (event.target.name !== "probe") return;
+      const { value, checked } = event.target;
+      page.chosen = page.chosen.filter((name) => name !== value).concat(checked ? [value] : []);
+      choices += 1;
       mark();
       if (page.only_chosen) show(address());
       else history.replaceState(null, "", withoutCount(marked()));
@@ -126,8 +127,8 @@ function replace(old, fresh) {
 
 /** What is not kept live of a probe is that of the new page. */
 function renew(before, after) {
-  const [energy, newer] = [before, after].map((probe) => probe.querySelector(".kwh"));
-  if (energy && newer) energy.replaceWith(document.importNode(newer, true));
+  const part = after.matches("tr") ? ".kwh" : ".facts";
+  before.querySelector(part).replaceWith(document.importNode(after.querySelector(part), true));
   const [box, wanted] = [before, after].map((probe) => probe.querySelector("input[name=probe]"));
   if (box && wanted) box.checked = wanted.checked;
 }
