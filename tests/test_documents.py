@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from urllib.parse import parse_qsl
 
 import pytest
 import yaml
+from werkzeug.datastructures import MultiDict
 
 from kwapi import config
 from kwapi.config import Reader
@@ -12,6 +14,7 @@ from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
 from kwapi.plugins.api.app import problems, read_all_sections
+from kwapi.plugins.rrd.selection import Selection
 from kwapi.simulator.description import CHECKS, FAULTS, KINDS, read_description
 from kwapi.simulator.load import LOADS
 from tests.drivers.snmp.walks import read_walk
@@ -110,3 +113,12 @@ def test_the_openstack_document_has_a_sound_api_conf(tmp_path):
     path.write_text(text.replace("[DEFAULT]\n", "[DEFAULT]\nprobes_endpoint = tcp://127.0.0.1:5556\n"))
     conf = config.load("api", [path], problems, read_all_sections)
     assert (conf.host, conf.keystone_authtoken.username) == ("192.0.2.5", "kwapi")
+
+
+def test_the_arguments_of_a_view_are_those_of_the_pages_document():
+    text = (ROOT / "docs/graphs.md").read_text("utf-8")
+    shown = re.findall(r"`([a-z]+=[^`]*)`", text.partition("## For programs")[0])
+    assert len(shown) > 9
+    for query in shown:
+        selection = Selection.of(MultiDict(parse_qsl(query)))
+        assert selection != Selection() and parse_qsl(selection.query(first=selection.first)[1:]) == parse_qsl(query)
