@@ -47,14 +47,14 @@ class Positions:
             LOG.warning("%s cannot be used, what was missed is not asked for: %r", self._path, error)
             return None
 
-    def save(self, positions: Mapping[bytes, Position], at: float | None = None) -> None:
-        """Save positions that hold now, or held at a time.
+    def save(self, positions: Mapping[bytes, Position]) -> None:
+        """Save positions that hold now.
 
         The last message of each topic may be on its way still, and is asked for once more.
         """
         saved = {
             "format": FORMAT,
-            "at": self._clock() if at is None else at,
+            "at": self._clock(),
             "positions": {topic.decode(): (boot, max(seq - 1, 0)) for topic, (boot, seq) in positions.items()},
         }
         temporary = self._path.with_suffix(".new")
@@ -67,11 +67,6 @@ class Positions:
             self._is_broken = True
         else:
             self._is_broken = False
-
-    def checkpoint(self, positions: Callable[[], Mapping[bytes, Position]]) -> Callable[[], None]:
-        """Return what saves the positions of now, to be called when all up to them is on disk."""
-        at, held = self._clock(), positions()
-        return lambda: self.save(held, at)
 
     def run(self, stop: Event, positions: Callable[[], Mapping[bytes, Position]]) -> None:
         """Save every few seconds, and a last time when stopped."""

@@ -21,16 +21,6 @@ def test_what_was_saved_is_loaded_one_message_earlier(path):
     assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 41), "zürich.".encode(): Position(8, 0)})
 
 
-def test_a_checkpoint_saves_what_held_when_it_was_taken(path):
-    clock, held = Clock(1000.0), {b"lyon.pdu1.": Position(7, 42)}
-    positions = Positions(path, clock=clock)
-    save = positions.checkpoint(lambda: held)
-    clock.now, held = 2000.0, {}
-    assert positions.load() is None
-    save()
-    assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 41)})
-
-
 def test_without_positions_there_is_nothing_to_go_on_from(path):
     Positions(path).save({})
     assert Positions(path).load() is None
