@@ -48,14 +48,11 @@ class Positions:
             return None
 
     def save(self, positions: Mapping[bytes, Position]) -> None:
-        """Save positions that hold now.
-
-        The last message of each topic may be on its way still, and is asked for once more.
-        """
+        """Save positions that hold now."""
         saved = {
             "format": FORMAT,
             "at": self._clock(),
-            "positions": {topic.decode(): (boot, max(seq - 1, 0)) for topic, (boot, seq) in positions.items()},
+            "positions": {topic.decode(): position for topic, position in positions.items()},
         }
         temporary = self._path.with_suffix(".new")
         try:
@@ -69,9 +66,12 @@ class Positions:
             self._is_broken = False
 
     def run(self, stop: Event, positions: Callable[[], Mapping[bytes, Position]]) -> None:
-        """Save every few seconds, and a last time when stopped."""
-        wait = SOON
-        while not stop.wait(wait):
-            self.save(positions())
+        """Save every few seconds, and a last time when stopped.
+
+        The last message of a topic may be on its way to the plugin still, and is to be asked for once more.
+        """
+        wait, stopped = SOON, False
+        while not stopped:
+            stopped = stop.wait(wait)
+            self.save({topic: Position(boot, max(seq - 1, 0)) for topic, (boot, seq) in positions().items()})
             wait = PERIOD
-        self.save(positions())

@@ -15,10 +15,10 @@ def path(tmp_path):
     return tmp_path / "positions.json"
 
 
-def test_what_was_saved_is_loaded_one_message_earlier(path):
+def test_what_was_saved_is_loaded(path):
     positions = Positions(path, clock=Clock(1000.0))
     positions.save({b"lyon.pdu1.": Position(7, 42), "zürich.".encode(): Position(8, 0)})
-    assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 41), "zürich.".encode(): Position(8, 0)})
+    assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 42), "zürich.".encode(): Position(8, 0)})
 
 
 def test_without_positions_there_is_nothing_to_go_on_from(path):
@@ -43,8 +43,8 @@ def test_a_directory_that_is_gone_is_told_once(path, caplog):
     assert len(caplog.records) == 1
 
 
-def test_positions_are_saved_a_last_time_when_stopped(path):
+def test_positions_are_saved_a_last_time_when_stopped_one_message_earlier(path):
     stop = threading.Event()
     stop.set()
-    Positions(path).run(stop, lambda: {b"lyon.pdu1.": Position(7, 42)})
-    assert Positions(path).load().positions == {b"lyon.pdu1.": Position(7, 41)}
+    Positions(path).run(stop, lambda: {b"lyon.pdu1.": Position(7, 42), b"new.": Position(7, 0)})
+    assert Positions(path).load().positions == {b"lyon.pdu1.": Position(7, 41), b"new.": Position(7, 0)}

@@ -287,7 +287,7 @@ def test_no_position_is_saved_without_a_spool_that_answers(tmp_path, clock):
     store = Store(tmp_path, positions=positions, is_helped=lambda: False, clock=clock, steady_clock=clock)
     add(store, NOW)
     store.flush()
-    assert positions.load().positions == {}
+    assert positions.load() is None
 
 
 def test_files_without_a_value_for_long_are_removed_with_the_totals_of_vanished_sites(tmp_path, clock):
