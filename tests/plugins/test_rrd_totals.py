@@ -162,6 +162,25 @@ def test_what_was_written_before_a_kill_is_not_written_again(tmp_path, clock):
     assert {row["w"] for row in rows(again.total_path(None)).values()} == {30.0}
 
 
+def test_a_kill_between_what_waits_and_the_list_of_probes_counts_nothing_twice(tmp_path, clock):
+    def opened():
+        return Store(tmp_path, max_gap=MAX_GAP, clock=clock, steady_clock=clock)
+
+    store = opened()
+    for second in range(1, 8):
+        measure(store, clock, 1, a={"a": 10.0}, **({"b": {"b": 20.0}} if second < 3 else {}))
+        listed = (tmp_path / "probes.json").read_text() if second > 1 else ""
+        store.flush()
+    (tmp_path / "probes.json").write_text(listed)
+    clock.now -= 1
+    again = opened()
+    measure(again, clock, 1, a={"a": 10.0})  # the bus sends it again
+    measure(again, clock, 30, a={"a": 10.0})
+    again.flush()
+    found = rows(again.total_path(None))
+    assert [row["w"] for row in found.values()] == [30.0] + [10.0] * 35
+
+
 def test_a_total_that_can_not_be_written_is_said_once_and_made_up_for(store, clock, caplog):
     (store.directory / "totals").write_text("in the way")
     for _ in range(3):
@@ -177,12 +196,13 @@ def test_a_total_that_can_not_be_written_is_said_once_and_made_up_for(store, clo
 
 def test_damaged_totals_are_said_and_made_anew(tmp_path, clock, caplog):
     (tmp_path / "totals").mkdir()
-    (tmp_path / "totals" / "pending.json").write_text('{"all.rrd": [[1, 2]]}')
+    (tmp_path / "totals" / "pending.json").write_text('[[1, {"all.rrd": [[1, 2]]}]]')
     store = Store(tmp_path, clock=clock, steady_clock=clock)
     assert "pending.json can't be read" in caplog.text
     measure(store, clock, 5, a={"a": 10.0})
     store.flush()
-    assert list(json.loads((tmp_path / "totals" / "pending.json").read_text())) == ["all.rrd", "site-.rrd"]
+    ((as_of, pending),) = json.loads((tmp_path / "totals" / "pending.json").read_text())
+    assert (as_of, list(pending)) == (clock.now, ["all.rrd", "site-.rrd"])
 
 
 steps = st.lists(

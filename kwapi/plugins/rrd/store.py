@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from math import ceil, inf
+from collections.abc import Callable, Iterable, Mapping
+from math import ceil, fsum, inf
 from pathlib import Path
 
 from kwapi.energy import MAX_GAP
@@ -222,7 +222,7 @@ class Store:
             all_passed_on = self._files.write(series)
             self._totals.write(settled)
             if all_passed_on:
-                self._totals.save(pending)
+                self._totals.save(_as_of(listed), pending)
                 self._roster.save(listed)
                 if self._positions is not None:
                     self._positions.save(taken if self._is_helped() else {})
@@ -358,6 +358,7 @@ class Store:
         """Go on with the probes of the directory."""
         now, wall_now = self._steady_clock(), self._clock()
         listed = self._roster.load()
+        self._totals.resume(_as_of(listed))
         for name, entry in listed.items():
             total = self._totals.site(site_of(entry.wattmeter))
             path, since = self.path(name), entry.first_seen
@@ -381,6 +382,11 @@ class Store:
             one.resumes = newest - one.covered <= one.max_gap + SLACK
         for wattmeter in self._wattmeters:
             self._count(wattmeter, now)
+
+
+def _as_of(listed: Mapping[str, Entry]) -> float:
+    """Return what tells a list of probes from one of another time."""
+    return fsum(entry.last_seen for entry in listed.values() if entry.last_seen is not None)
 
 
 def _entry(one: Series) -> Entry:

@@ -7,7 +7,7 @@ no probe that is measured can still add to it; what waits for that is saved with
 
     totals/all.rrd           over all
     totals/site-<name>.rrd   of one site
-    totals/pending.json      by file: [[second, joules, seconds of probes], ...]
+    totals/pending.json      the last two of [as of, {file: [[second, joules, seconds of probes], ...]}]
 """
 
 import logging
@@ -52,6 +52,13 @@ class Outlook(NamedTuple):
 
     settled: float = inf
     expected: int = 0
+
+
+class Snapshot(NamedTuple):
+    """What could not be written yet, by file, and what tells of when that was (the sum of all times last seen)."""
+
+    as_of: float
+    pending: dict[str, list[Pending]]
 
 
 class Total:
@@ -147,10 +154,8 @@ class Totals:
         self._tool = tool
         self.all = Total(self.path(None), tool)
         self.sites: dict[str, Total] = {}
-        self._state = StateFile(directory / "pending.json", dict[str, list[Pending]])
-        for name, seconds in (self._state.load() or {}).items():
-            total = self.all if name == ALL else self.site(probe_of(name.removeprefix(SITE)))
-            total.absorb(seconds)  # those that were written since are left out when the others are
+        self._state = StateFile(directory / "pending.json", list[Snapshot])
+        self._saved: list[Snapshot] = []  # the last two
 
     def path(self, site: str | None) -> Path:
         """Return the file of a site, or of all."""
@@ -207,6 +212,15 @@ class Totals:
                 removed.append(site)
         return removed
 
-    def save(self, pending: dict[str, list[Pending]]) -> None:
-        """Save what a restart is to go on with."""
-        self._state.save(pending)
+    def resume(self, as_of: float) -> None:
+        """Go on with what was saved with a list of probes: a kill may have come between the two."""
+        self._saved = self._state.load() or []
+        pending = next((snapshot.pending for snapshot in reversed(self._saved) if snapshot.as_of == as_of), {})
+        for name, seconds in pending.items():
+            total = self.all if name == ALL else self.site(probe_of(name.removeprefix(SITE)))
+            total.absorb(seconds)  # those that were written since are left out when the others are
+
+    def save(self, as_of: float, pending: dict[str, list[Pending]]) -> None:
+        """Save what a restart is to go on with, beside what was saved before."""
+        self._saved = [*self._saved[-1:], Snapshot(as_of, pending)]
+        self._state.save(self._saved)
