@@ -68,6 +68,22 @@ def test_time_in_which_the_forwarder_was_dead_is_counted(site):
     all_time_is_counted(site)
 
 
+def test_a_forwarder_that_keeps_what_passes_is_asked_as_well(tmp_path):
+    """The spool of kwapi-drivers is off, and nobody subscribes while kwapi-api is dead."""
+    with Site(tmp_path, f"spool_dir =\n{SECTIONS}") as site:
+        with (tmp_path / "forwarder.conf").open("a") as conf:
+            conf.write(f"spool_dir = {tmp_path}/kept\nreplay_endpoint = {site.replayed}\n")
+        with (tmp_path / "api.conf").open("a") as conf:
+            conf.write(f"max_gap = {MAX_GAP}\n")
+        site.start("drivers", "forwarder", "api")
+        eventually((tmp_path / "state/energy/positions.json").exists)
+        eventually(lambda: site.probes().get("taurus-1", {}).get("kwh", 0) > 0.0005)
+        site.kill("api")
+        away()
+        site.start("api")
+        all_time_is_counted(site)
+
+
 def test_time_in_which_the_graphs_were_dead_is_drawn(site):
     files = site.directory / "state" / "rrd"
     site.start("rrd")
