@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 
 MAX_BOOTS = 16  # remembered of each topic
 AGAIN = 0.1  # seconds until the spool is asked again for what it did not have yet
+UNHEARD = 10.0  # seconds for a spool to answer for the first time, while live messages wait for it
 LAG = 5.0  # seconds until what came live, and no spool has, is lost
 
 
@@ -115,6 +116,7 @@ class Streams:
         self.losses: deque[Lost] = deque(maxlen=1000)  # the newest
         self._spools = spools
         self._wait = wait
+        self._is_heard = False  # a spool, since we began
         self._clock = clock
         self._streams = {topic: _Stream(*position) for topic, position in (positions or {}).items()}
         self._behind: dict[bytes, _Stream] = {}  # those that catch up
@@ -165,7 +167,8 @@ class Streams:
         """Yield what is to be asked for now, one thing of each topic; what nobody could help with in time is lost."""
         now = self._clock()
         for topic, stream in list(self._behind.items()):
-            if stream.asked is not None and now - max(stream.moved_at, stream.answered_at) > self._wait:
+            wait = self._wait if self._is_heard or stream.newest is None else min(self._wait, UNHEARD)
+            if stream.asked is not None and now - max(stream.moved_at, stream.answered_at) > wait:
                 self._give_up(topic, stream)
             elif stream.asked is None and now >= stream.ask_at:
                 turns = ((stream.turn + place) % self._spools for place in range(self._spools))
@@ -202,7 +205,7 @@ class Streams:
 
     def heard_of_spool(self) -> None:
         """Take note that there is a spool that answers."""
-        self.is_helped = self._spools > 0
+        self.is_helped = self._is_heard = self._spools > 0
 
     def unanswered(self, ask: Ask) -> None:
         """Take note that there was no answer: another spool is asked, or the same one again."""

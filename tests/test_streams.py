@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwapi.streams import AGAIN, LAG, MAX_BOOTS, Account, Answer, Ask, Lost, Position, Streams, Verdict
+from kwapi.streams import AGAIN, LAG, MAX_BOOTS, UNHEARD, Account, Answer, Ask, Lost, Position, Streams, Verdict
 from tests.clock import Clock
 
 TOPIC, A, B = b"lyon.pdu1.", 10, 20
@@ -177,6 +177,16 @@ def test_a_spool_that_never_helps_is_given_up(streams, clock):
     assert met(streams, 5) == [TAKE]
     assert account(streams) == Account(taken=2, lost=4)
     assert not streams.repair(ask, 1)
+
+
+def test_a_spool_that_is_gone_since_a_restart_holds_live_messages_up_for_seconds_only(clock):
+    streams = Streams({TOPIC: Position(A, 3)}, spools=1, clock=clock)
+    assert len(list(streams.asks())) == 1
+    clock.now += UNHEARD + 1
+    assert list(streams.asks()) == []
+    assert met(streams, 9) == [LATER]  # nothing was live before: the way to both was cut
+    assert list(streams.asks()) == []
+    assert met(streams, 10) == [TAKE]
 
 
 def test_without_an_answer_the_next_spool_is_asked(clock):

@@ -50,7 +50,7 @@ def make(meter):
     def make(driver_class, clock=None):
         values = {option.dest: option.default for option in driver_class.options}
         values |= {"device": meter.device, "probes": ["house"], "interval": 1.0}
-        made.append(driver_class("cellar.meter", values, monotonic_clock=clock or Clock(2.0)))
+        made.append(driver_class("cellar.meter", values, monotonic_clock=clock or Clock(1.0)))
         return made[-1]
 
     yield make

@@ -87,7 +87,7 @@ def api(site, keystone):
             **replaced,
         }
         common = f"[DEFAULT]\nstate_dir = {site.directory}/state\nlog_level = debug\nport = {site.api_port}\n"
-        text = f"{common}probes_endpoint = {site.forwarded}\n[keystone_authtoken]\n"
+        text = f"{common}probes_endpoint = {site.forwarded}\nreplay_endpoint =\n[keystone_authtoken]\n"
         text += "".join(f"{name} = {value}\n" for name, value in options.items())
         (site.directory / "api.conf").write_text(text)
         (site.directory / "api.log").write_text("")
