@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from threading import Event
+from typing import Annotated
 
 import msgspec
 import zmq
@@ -29,14 +30,16 @@ AT_ONCE = 32  # questions of one client that wait for an answer
 PATIENCE = 5.0  # seconds for an answer
 LAST = 2**63 - 1
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
+
 
 class Wanted(msgspec.Struct, frozen=True, tag="frames"):
     """A boot's frames, from the first to the last seq; without a last to its end."""
 
     topic: bytes
-    boot: int
-    first: int
-    last: int | None = None
+    boot: Number
+    first: Number
+    last: Number | None = None
 
 
 class Since(msgspec.Struct, frozen=True, tag="runs"):

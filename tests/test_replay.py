@@ -19,6 +19,8 @@ from kwapi.streams import Streams
 from tests.messages import KEY
 from tests.waiting import eventually
 
+HUGE = [b"12345678", msgspec.msgpack.encode({"type": "frames", "topic": b"lyon.pdu1.", "boot": 2**64 - 1, "first": 0})]
+
 
 @contextmanager
 def running(work):
@@ -196,8 +198,12 @@ def test_frames_of_another_key_are_not_believed_out_of_a_spool_either(site, tmp_
     assert plugin.taken == []
 
 
-@pytest.mark.parametrize("junk", [[], [b""], [b"12345678"], [b"12345678", b"junk"], [b"1", msgspec.msgpack.encode({})]])
+@pytest.mark.parametrize(
+    "junk", [[], [b""], [b"12345678"], [b"12345678", b"junk"], [b"1", msgspec.msgpack.encode({})], HUGE]
+)
 def test_a_question_that_is_none_is_passed_over(site, junk):
+    site.publish(1)
+    eventually(lambda: site.spool.kept)
     with zmq.Context() as context, context.socket(zmq.DEALER) as client:
         client.connect(site.replay)
         client.send_multipart(junk or [b""])

@@ -1,7 +1,6 @@
 """Reads a spool while its daemon writes to it. For one thread; a damaged segment is passed over, and told once."""
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import chain
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kwapi.errors import KwapiError
-from kwapi.spool.segment import Run, SegmentReader, is_damage
+from kwapi.spool.segment import ERRORS, Run, SegmentReader, is_damage
 from kwapi.spool.store import segment_paths
 
 LOG = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class Reader:
             if path not in self._readers:
                 self._readers[path] = SegmentReader(path)
             yield from read(self._readers[path])
-        except sqlite3.DatabaseError as error:
+        except ERRORS as error:
             if is_damage(error):
                 LOG.warning("%s is damaged, what it holds cannot be repaired: %s", path, error)
                 self._damaged.add(path)

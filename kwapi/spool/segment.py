@@ -7,6 +7,7 @@ Rows lie in the order they came, so that writing appends; the key is an index be
 does (6 and 3 us a frame), but a damaged file is an error with it, and a crash with LMDB (docs/adr/0008).
 """
 
+import math
 import os
 import sqlite3
 import struct
@@ -33,7 +34,9 @@ LAYOUT = f"""
     commit;
 """
 FIRST = "select seq, at from frame where source = ? order by seq limit 1"
+NEXT = "select seq, at from frame where source = ? and seq >= ? order by seq limit 1"
 LAST = "select seq, at from frame where source = ? order by seq desc limit 1"
+ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a damaged file has words that are none
 BUSY = 1.0  # seconds to wait for a reader that has the file locked
 
 
@@ -74,11 +77,13 @@ def read_frame(frame: bytes) -> Frame:
         struct.pack("qqd", numbers.boot, numbers.seq, numbers.timestamp)
     except (msgspec.MsgspecError, struct.error, UnicodeError, RecursionError) as error:
         raise BadMessage("malformed", str(error)) from error
+    if not math.isfinite(numbers.timestamp):  # SQLite has no such number
+        raise BadMessage("malformed", f"its timestamp is {numbers.timestamp}")
     return Frame(topic, numbers.boot, numbers.seq, numbers.timestamp, frame)
 
 
 class Segment:
-    """A file to write to, with a write-ahead log of so many bytes. For one thread; anything may raise sqlite3.Error."""
+    """A file to write to, with a write-ahead log of so many bytes. For one thread; anything may raise ERRORS."""
 
     def __init__(self, path: Path, max_log_bytes: int) -> None:
         self.path = path
@@ -139,7 +144,7 @@ class Segment:
 
 
 class SegmentReader:
-    """A file to read from, while another thread or process may write to it. Anything may raise sqlite3.Error."""
+    """A file to read from, while another thread or process may write to it. Anything may raise ERRORS."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=BUSY, uri=True)
@@ -156,8 +161,7 @@ class SegmentReader:
             (prefix, len(prefix), prefix),
         ).fetchall()
         for source, topic, boot in sources:
-            first, _ = self._connection.execute(FIRST, (source,)).fetchone()
-            last, last_at = self._connection.execute(LAST, (source,)).fetchone()
+            (first, _), (last, last_at) = self._row(FIRST, source), self._row(LAST, source)
             if last_at >= since:
                 yield Run(topic, boot, self._first_since(source, first, last, since), last, last_at)
 
@@ -173,13 +177,19 @@ class SegmentReader:
         """Close the file."""
         self._connection.close()
 
+    def _row(self, query: str, *values: int) -> tuple[int, float]:
+        """Return the seq and the timestamp of a frame, which is there unless the file is damaged."""
+        row = self._connection.execute(query, values).fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("it has no frame of a run that it names")
+        seq, at = row
+        return seq, at
+
     def _first_since(self, source: int, first: int, last: int, since: float) -> int:
         """Return the first seq that is young enough, by halves: timestamps grow, but for a clock that was stepped."""
         while first < last:
             middle = (first + last) // 2
-            seq, at = self._connection.execute(
-                "select seq, at from frame where source = ? and seq >= ? order by seq limit 1", (source, middle)
-            ).fetchone()
+            seq, at = self._row(NEXT, source, middle)
             if at >= since:
                 last = middle
             else:
@@ -205,7 +215,9 @@ def check_format(connection: sqlite3.Connection) -> None:
 
 def is_damage(error: Exception) -> bool:
     """Return whether a file is no segment any more, rather than locked, full or not to be written."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorcode == sqlite3.SQLITE_ERROR  # its tables are others
+    return isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError)
 
 
 def size_of(path: Path) -> int:

@@ -7,7 +7,6 @@ waits for the disk. Readers read the files (reader.py).
 import fcntl
 import logging
 import os
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 
 from kwapi.errors import BadMessage, ConfigError
-from kwapi.spool.segment import Frame, Segment, is_damage, read_frame, remove, size_of
+from kwapi.spool.segment import ERRORS, Frame, Segment, is_damage, read_frame, remove, size_of
 
 LOG = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class Spool:
     def _resume(self, path: Path) -> Segment | None:
         try:
             return Segment(path, self._segment_bytes // LOG_PART)
-        except sqlite3.DatabaseError as error:
+        except ERRORS as error:
             if not is_damage(error):
                 raise
             set_aside(path, error)
@@ -176,7 +175,7 @@ class Spool:
         """Do something with the files; return whether it could be done. A fault is told once, and its end."""
         try:
             work()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *ERRORS) as error:
             self._retry_at = self._steady_clock() + RETRY
             if not self._is_broken:
                 LOG.warning(
@@ -196,10 +195,11 @@ class Spool:
 
     def _give_up(self, segment: Segment, error: Exception) -> None:
         """Close a segment that failed, and put it aside if it is damaged."""
-        with suppress(sqlite3.Error, OSError):
+        with suppress(OSError, *ERRORS):
             segment.close()
         if is_damage(error):
-            set_aside(segment.path, error)
+            with suppress(OSError):  # a disk that can only be read; it is tried again with the next segment
+                set_aside(segment.path, error)
 
 
 def segment_paths(directory: Path) -> list[Path]:
@@ -209,11 +209,11 @@ def segment_paths(directory: Path) -> list[Path]:
 
 def set_aside(path: Path, error: Exception) -> None:
     """Take a damaged segment out of the spool; the one that was set aside before goes."""
-    LOG.warning("%s is damaged and set aside: %s", path, error)
     for old in path.parent.glob(f"*{DAMAGED}"):
         old.unlink()
     path.rename(path.with_suffix(DAMAGED))
     remove(path)
+    LOG.warning("%s is damaged and set aside: %s", path, error)
 
 
 def _lock(directory: Path) -> int:

@@ -1,11 +1,13 @@
 """What goes into a spool comes out of it, for as long as it is meant to."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 
+import msgspec
 import pytest
 
 from kwapi.errors import BadMessage, ConfigError
@@ -17,6 +19,7 @@ from kwapi.spool.store import SEGMENTS, Spool, segment_paths
 from tests.clock import Clock
 
 KEY = key_from(b"a key for the tests")
+NAN = sign(KEY, b"lyon.pdu1.", msgspec.msgpack.encode({"boot": 7, "seq": 0, "timestamp": math.nan}))
 BOOT, NOW = 7, 1_790_000_000.0
 MIB = 1 << 20
 
@@ -156,7 +159,9 @@ def test_one_wattmeter_leaves_room_for_the_others(make, reader):
     assert len(kept(reader)) + spool.dropped["its wattmeter has its share"] == 1000
 
 
-@pytest.mark.parametrize("garbage", [b"", b"x" * 100, b"lyon.pdu1.\0" + b"k" * 100, frame(0, boot=2**63), b"\1lyon."])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"x" * 100, b"lyon.pdu1.\0" + b"k" * 100, frame(0, boot=2**63), NAN, b"\1lyon."]
+)
 def test_what_is_no_frame_is_not_kept(make, garbage):
     spool = make()
     with pytest.raises(BadMessage):
@@ -175,6 +180,29 @@ def test_a_directory_that_cannot_be_is_a_mistake_of_the_configuration(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="spool_dir: cannot use"):
         Spool(tmp_path / "file" / "spool", max_bytes=MIB, max_age=1.0)
+
+
+def test_a_damaged_segment_that_cannot_be_set_aside_ends_nothing(make, reader):
+    spool = make(256 * MIB)
+    spool.keep(frames(8000, probes=20)[::2])  # more than SQLite has in memory
+    (path,) = segment_paths(spool.directory)
+    (spool.directory / f"{path.stem}.damaged" / "no file").mkdir(parents=True)
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        file.write_bytes(b"\xff" * file.stat().st_size)
+    spool.keep(frames(8000, probes=20)[1::2])
+    assert spool.dropped["disk"] == 4000
+
+
+@pytest.mark.parametrize("word", [b"TABLE", b"topic", b"autoindex_frame"])
+def test_a_segment_whose_tables_are_damaged_is_passed_over_and_set_aside(make, reader, word):
+    spool = make()
+    spool.keep(frames(3))
+    spool.close()
+    (path,) = segment_paths(spool.directory)
+    path.write_bytes(path.read_bytes().replace(word, b"\xff" + word[1:]).replace(word.lower(), b"\xff" + word[1:]))
+    assert kept(reader) == {}
+    make().keep([frame(600)])
+    assert list(kept(reader)) == [600]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database", None])
