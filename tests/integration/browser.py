@@ -38,10 +38,10 @@ def chromium() -> Iterator[Browser]:
 class Served:
     """The pages of a store, served as the daemon does it."""
 
-    def __init__(self, directory: Path, refresh: float = 5.0, **given: Any) -> None:
+    def __init__(self, directory: Path, refresh: float = 5.0, zone: str = "", **given: Any) -> None:
         self.skipped = 0.0  # seconds for which nothing was measured; a slow machine makes no probe stale
         self.store = Store(directory, steady_clock=lambda: self.skipped)
-        self._settings = Settings(refresh=refresh, endpoints=("tcp://127.0.0.1:5556",))
+        self._settings = Settings(refresh=refresh, endpoints=("tcp://127.0.0.1:5556",), zone=zone)
         self._given = given
         self._seq = 0
         port = free_port()

@@ -371,6 +371,23 @@ def test_numbers_and_times_are_written_as_the_reader_writes_them(open_page, site
     expect(page.locator("#clock")).to_have_text(re.compile(f"^{there}:"))
 
 
+def test_times_are_those_below_the_graphs_wherever_the_reader_is(open_page, tmp_path):
+    with served(tmp_path / "far", zone="Asia/Kolkata") as far:  # half an hour off most others
+        fill(far)
+        page = open_page("/probe/web-1/", served_by=far, locale="en-GB", timezone_id="America/Lima")
+        expect(page.locator("#clock")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d (GMT\+5:30|IST)$"))
+        first = page.locator("main time")
+        there = first.evaluate(
+            "time => new Date(time.dateTime).toLocaleTimeString('en-GB', {timeZone: 'Asia/Kolkata'})"
+        )
+        expect(first).to_contain_text(there)
+        page = open_page("/probe/web-1/", served_by=far, locale="en-GB", timezone_id="Asia/Kolkata")
+        expect(page.locator("#clock")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    with served(tmp_path / "odd", zone="CET-1CEST") as odd:  # a zone of the server that browsers have no name for
+        page = open_page(served_by=odd, locale="en-GB", timezone_id="Asia/Tokyo")
+        expect(page.get_by_role("heading", level=1)).to_have_text("No measurement yet")
+
+
 def test_a_server_that_is_gone_is_told(open_page, site):
     fill(site)
     page = open_page()

@@ -5,7 +5,7 @@ import pytest
 
 from kwapi.config import load
 from kwapi.errors import ConfigError
-from kwapi.plugins.rrd.app import problems, tariff_of
+from kwapi.plugins.rrd.app import problems, tariff_of, zone_of
 
 SUMMER_MORNING, SUMMER_NIGHT = 1_781_071_200, 1_781_125_200  # 8:00 and 23:00 in Paris
 
@@ -32,6 +32,22 @@ def test_a_tariff_is_read_and_its_times_are_those_of_the_zone(configured):
     tariff = tariff_of(configured("tariff = 06:00 0.25, 22:00 0.15\ntimezone = Europe/Paris"))
     assert (tariff.price(SUMMER_MORNING), tariff.price(SUMMER_NIGHT)) == (0.25, 0.15)
     assert time.localtime(SUMMER_MORNING).tm_hour == 8
+
+
+def test_the_zone_of_the_graphs_is_named_unless_this_machine_has_no_name_for_it(configured, tmp_path):
+    conf, link, copy = configured(""), tmp_path / "localtime", tmp_path / "copy"
+    os.environ.pop("TZ", None)
+    assert zone_of(conf, link) == "UTC"  # as the C library takes it where there is none
+    place = tmp_path / "zoneinfo" / "Europe" / "Paris"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    copy.touch()
+    link.symlink_to(place)
+    assert (zone_of(conf, link), zone_of(conf, copy)) == ("Europe/Paris", "")
+    for told, zone in ((":Asia/Tokyo", "Asia/Tokyo"), ("", "UTC"), ("CET-1CEST", "CET-1CEST")):
+        os.environ["TZ"] = told
+        assert zone_of(conf, link) == zone
+    assert zone_of(configured("timezone = America/Lima"), link) == "America/Lima"
 
 
 def test_without_a_tariff_there_is_one_price_and_without_that_no_cost(configured):

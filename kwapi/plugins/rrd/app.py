@@ -32,6 +32,7 @@ LIMITS: dict[str, Any] = {  # of waitress
 }
 SHARED_FOR = 1.0  # seconds; who asks more often sees nothing new
 DAY = 86400.0  # seconds
+LOCALTIME = Path("/etc/localtime")  # a link to a file of the time zones, on most machines
 LAST_FLUSH = 60.0  # seconds that a slow disk has for it; systemd waits for 90
 
 
@@ -68,6 +69,17 @@ def tariff_of(conf: cfg.ConfigOpts) -> Tariff | None:
     return Tariff(prices) if prices else None
 
 
+def zone_of(conf: cfg.ConfigOpts, localtime: Path = LOCALTIME) -> str:
+    """Return the name of the time zone of the graphs; empty if this machine's has none."""
+    if conf.timezone:
+        return str(conf.timezone)
+    if "TZ" in os.environ:
+        return os.environ["TZ"].removeprefix(":") or "UTC"
+    if not localtime.exists():
+        return "UTC"
+    return str(localtime.resolve()).partition("/zoneinfo/")[2]  # empty where it is a copy
+
+
 def problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
     """Yield (option, what is wrong) for what the options' own types cannot see."""
     yield from login_problems(conf)
@@ -88,8 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         positions = Positions(Path(conf.rrd_dir) / "positions.json")
         subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())
         store = open_store(conf, positions, lambda: subscriber.gate.streams.is_helped)
+        zone = zone_of(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
-        settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts)
+        settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts, zone)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads, **LIMITS)
     except ConfigError as error:

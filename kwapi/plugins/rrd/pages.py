@@ -23,12 +23,16 @@ VIEW_AGAIN, PROBE_AGAIN = 60, 15
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the pages say of the installation; ``refresh`` is in seconds, ``counts`` gives what the bus counts."""
+    """What the pages say of the installation; ``refresh`` is in seconds, ``counts`` gives what the bus counts.
+
+    ``zone`` is the name of the time zone of the graphs, empty if it has none.
+    """
 
     title: str = "Kwapi"
     refresh: float = 5.0
     endpoints: Sequence[str] = ()
     counts: Callable[[], Mapping[str, object]] = dict
+    zone: str = ""
 
 
 class Pages:

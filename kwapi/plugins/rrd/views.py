@@ -65,7 +65,8 @@ def create_app(
     for path, endpoint, view in routes:
         app.add_url_rule(path, endpoint, view)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(title=settings.title, currency=graphs.currency, periods=PERIODS, query="", say=say)
+    app.jinja_env.globals.update(title=settings.title, zone=settings.zone, currency=graphs.currency)
+    app.jinja_env.globals.update(periods=PERIODS, query="", say=say)
     app.jinja_env.globals.update(picture=pictures.picture, sizes=pictures.SIZES, shade=shade)
     app.jinja_env.filters.update(amount=amount, power=power, moment=moment, when=when, quoted=quoted)
     app.context_processor(lambda: {"root": request.script_root})

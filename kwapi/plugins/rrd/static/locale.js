@@ -1,4 +1,5 @@
-// How numbers and times are written: as the browser's language does, with the digits and units that the server uses.
+// How numbers and times are written: as the browser's language does, with the digits and units that the server uses, and
+// by the clock of the graphs' time zone, so that what is said of a graph is what stands below it.
 
 const DIGITS = 4;
 const PREFIXES = ["", "k", "M", "G"];
@@ -6,9 +7,26 @@ const written = new Intl.NumberFormat(undefined, {
   minimumSignificantDigits: DIGITS, maximumSignificantDigits: DIGITS, useGrouping: false,
 });
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0, useGrouping: false });
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-const dated = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const zone = ofGraphs();
+const here = zone === new Intl.DateTimeFormat().resolvedOptions().timeZone;
+const clock = times({ timeStyle: "medium" });
+const zoned = times({ timeStyle: here ? "medium" : "long" });
+const day = times({ dateStyle: "medium" });
+const dated = times({ dateStyle: "medium", timeStyle: "medium" });
+
+function times(style) {
+  return new Intl.DateTimeFormat(undefined, { ...style, timeZone: zone });
+}
+
+/** The time zone that the server names, or the browser's own where that is none that it knows, such as CET-1CEST. */
+function ofGraphs() {
+  const named = (timeZone) => new Intl.DateTimeFormat(undefined, { timeZone }).resolvedOptions().timeZone;
+  try {
+    return named(document.documentElement.dataset.zone || undefined);
+  } catch {
+    return named(undefined);
+  }
+}
 
 /** A number of four digits, or of more where that many stand before the point. */
 export function amount(value) {
@@ -30,9 +48,9 @@ export function moment(timestamp) {
   return (day.format(date) === day.format(new Date()) ? clock : dated).format(date);
 }
 
-/** The time of day. */
+/** The time of day, with its zone unless that is the browser's. */
 export function timeOfDay(timestamp) {
-  return clock.format(new Date(timestamp * 1000));
+  return zoned.format(new Date(timestamp * 1000));
 }
 
 /** Write again what the server has written below a node. */
