@@ -9,6 +9,7 @@ from oslo_config import types
 
 PRICE_FROM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) +(\d+(?:\.\d+)?)")
 RRDCACHED = re.compile(r"unix:/.+|(?!unix:)[^/\s]+:\d{1,5}")
+HEADER = re.compile(r"[A-Za-z0-9-]+")  # of what RFC 9110 allows, what names in use consist of
 ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
 
 
@@ -32,6 +33,16 @@ class RrdcachedAddress(types.String):
         text: str = super().__call__(value)
         if text and not RRDCACHED.fullmatch(text):
             raise ValueError(f"{text!r} is no address such as unix:/run/rrdcached.sock or 127.0.0.1:42217")
+        return text
+
+
+class HeaderName(types.String):
+    """The name of a header of HTTP; or empty."""
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        if text and not HEADER.fullmatch(text):
+            raise ValueError(f"{text!r} is no name of a header, such as X-Remote-User")
         return text
 
 

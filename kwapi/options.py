@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from oslo_config import cfg, types
 
-from kwapi.option_types import Endpoint, PriceFrom, RrdcachedAddress, Timezone
+from kwapi.option_types import Endpoint, HeaderName, PriceFrom, RrdcachedAddress, Timezone
 
 STATE_DIR = cfg.StrOpt(
     "state_dir",
@@ -233,8 +233,9 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="File with those who may look, each line made by kwapi password; the pages ask for a login then. Read "
             "again when it changes.",
         ),
-        cfg.StrOpt(
+        cfg.Opt(
             "login_header",
+            type=HeaderName(),
             default="",
             help="Header in which a reverse proxy on this machine says who has logged in, such as X-Remote-User; a "
             "request without it is refused.",

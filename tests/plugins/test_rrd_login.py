@@ -130,6 +130,7 @@ def test_a_proxy_says_who_asks_and_counts_only_from_here():
         ("host = 0.0.0.0\npassword_file = {users}\n", None),
         ("password_file = {users}\nlogin_header = X-User\n", "not by both"),
         ("login_header = X-User\n", None),
+        ("login_header = X-User: alice\n", "'X-User: alice' is no name of a header, such as X-Remote-User"),
         ("host = kwapi.example.org\nlogin_header = X-User\n", "listen on 127.0.0.1, not on kwapi.example.org"),
         ("password_file = /nowhere/users\n", "password_file: /nowhere/users: cannot be read"),
     ],
