@@ -223,6 +223,7 @@ def test_a_page_fits_on_a_phone(open_page, site, path):
     page.problems.clear() if path == "/nothing" else None
     page.goto(site.address + path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#periods").evaluate("periods => periods.scrollWidth <= periods.clientWidth")
     if path == "/nothing":
         page.problems.clear()  # that there is no such page
         return
