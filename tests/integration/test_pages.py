@@ -382,11 +382,15 @@ def test_times_are_those_below_the_graphs_wherever_the_reader_is(open_page, tmp_
             "time => new Date(time.dateTime).toLocaleTimeString('en-GB', {timeZone: 'Asia/Kolkata'})"
         )
         expect(first).to_contain_text(there)
+        page.close()
         page = open_page("/probe/web-1/", served_by=far, locale="en-GB", timezone_id="Asia/Kolkata")
         expect(page.locator("#clock")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+        page.close()
     with served(tmp_path / "odd", zone="CET-1CEST") as odd:  # a zone of the server that browsers have no name for
-        page = open_page(served_by=odd, locale="en-GB", timezone_id="Asia/Tokyo")
-        expect(page.get_by_role("heading", level=1)).to_have_text("No measurement yet")
+        fill(odd)
+        page = open_page(served_by=odd, timezone_id="Asia/Tokyo")
+        expect(page.locator("#clock")).not_to_be_empty()
+        page.close()
 
 
 def test_a_server_that_is_gone_is_told(open_page, site):

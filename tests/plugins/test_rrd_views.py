@@ -9,7 +9,7 @@ from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.pages import Settings
 from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
-from kwapi.plugins.rrd.views import create_app
+from kwapi.plugins.rrd.views import create_app, moment
 from kwapi.tariff import Tariff
 from tests.clock import Clock
 from tests.messages import health, message
@@ -202,6 +202,27 @@ def test_pages_behind_a_proxy_have_its_path_in_their_addresses(client, store):
     page = client.get("/last/minute/", environ_overrides={"SCRIPT_NAME": "/power"})
     own = [link for link in re.findall(r'(?:href|src)="(/[^"]*)"', page.text)]
     assert len(own) > 10 and all(link.startswith("/power/") for link in own)
+
+
+def test_figures_of_what_is_measured_no_more_say_until_when_they_are(client, store, clock):
+    clock.now = NOW - 7200
+    for second in range(60):
+        clock.now += 1
+        add(store, clock.now, wattmeter="nancy.old", probes=("old-1",), seq=second)
+    ended = moment(clock.now).isoformat()
+    clock.now = NOW
+    parts = {
+        "/probe/old-1/": r'<h2 id="last-minute" data-part>.*?</h2>',
+        "/last/minute/": r'<p class="facts">.*?</p>',
+        "/last/minute/?site=nancy": r'<p class="facts">.*?</p>',
+    }
+    found = {path: re.search(part, client.get(path).text, re.DOTALL).group() for path, part in parts.items()}
+    assert all(f'until <time datetime="{ended}">' in text for text in found.values())
+    for second in range(60):
+        clock.now += 1
+        add(store, clock.now, wattmeter="nancy.new", probes=("new-1",), seq=second)
+    texts = {path: re.search(part, client.get(path).text, re.DOTALL).group() for path, part in parts.items()}
+    assert {path for path, text in texts.items() if "until" in text} == {"/probe/old-1/"}
 
 
 def test_a_graph_may_be_kept_until_its_next_row(client, store, clock):

@@ -12,6 +12,7 @@ from kwapi.plugins.rrd.images import check_period, find
 from kwapi.plugins.rrd.live import Present
 from kwapi.plugins.rrd.look import CHOSEN, Target
 from kwapi.plugins.rrd.probe import natural
+from kwapi.plugins.rrd.reading import Reading
 from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.selection import MOST, Selection, Shown, show
 from kwapi.plugins.rrd.words import FOR_SCRIPT, TEXT, say
@@ -55,6 +56,7 @@ class Pages:
         energies = self._graphs.energies(period)
         shown = show(selection, probes, energies)
         target = target_of(selection, shown)
+        reading = None if target is None else self._graphs.reader.read(period, target)
         return render_template(
             "last.html",
             period=period,
@@ -64,7 +66,8 @@ class Pages:
             shown=shown,
             energies=energies,
             graph=None if target is None else query_of(target),
-            reading=None if target is None else self._graphs.reader.read(period, target),
+            reading=reading,
+            until=None if target is None or reading is None else self._until(period, target, reading),
             most_in_graph=CHOSEN,
             sites=sorted({probe.site for probe in probes}, key=natural),
             wattmeters=sorted({probe.wattmeter for probe in probes}, key=natural),
@@ -76,13 +79,20 @@ class Pages:
     def probe(self, probe: str) -> str:
         one = self._present.by_name().get(probe) or find(self._graphs.store, probe)
         target = Target("probe", (one.name,))
+        readings = {period: self._graphs.reader.read(period, target) for period in PERIODS}
         return render_template(
             "probe.html",
             probe=one,
-            figures={period: self._graphs.reader.read(period, target).figures for period in PERIODS},
+            figures={period: reading.figures for period, reading in readings.items()},
+            until={period: self._until(period, target, reading) for period, reading in readings.items()},
             reload=self._settings.refresh,
             script=self._script(Selection(chosen=(one.name,)), 1, PROBE_AGAIN),
         )
+
+    def _until(self, period: str, target: Target, reading: Reading) -> int | None:
+        """Return when a reading ends, where that is not now since nothing is measured any more."""
+        past = self._graphs.reader.stamp(period, target).past
+        return reading.end if past and not reading.reason else None
 
     def _first(self, period: str) -> str:
         """Return the page of an installation that has measured nothing yet."""

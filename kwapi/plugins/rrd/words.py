@@ -17,6 +17,7 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "probes": "{number} probes",
         "probes_one": "1 probe",
         "energy": "in the last {period}",
+        "until": "until",
         "others": "{number} others",
         "no_site": "no site",
         # the bar of controls
