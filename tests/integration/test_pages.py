@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import expect
 
 from kwapi.plugins.rrd.login import Login, Passwords, password_line
 from tests.integration.browser import chromium, served
+from tests.messages import health
 
 pytestmark = pytest.mark.integration
 expect.set_options(timeout=30_000)  # ms; as for everything that is waited for
@@ -360,6 +362,23 @@ def test_a_stale_probe_is_told_in_words_and_colour(open_page, site):
     site.measure(RACK)
     page.clock.run_for(5500)
     expect(page.locator(".nothing")).to_contain_text("No probe is like that.")
+
+
+def test_a_reason_that_a_card_has_no_room_for_is_read_where_the_pointer_stands(open_page, site):
+    fill(site)
+    page = open_page()
+    page.clock.install()
+    page.reload()
+    since = page.locator("[data-probe='web-1'] .since")
+    expect(page.locator("[data-probe='web-1'] .state")).to_have_text("up")
+    site.skipped = 30
+    site.measure(LAB, "nancy.lab")
+    now, reason = time.time(), "no answer to 3 requests, " * 9
+    site.store.add_health(health(wattmeter="lyon.pdu1", state="down", reason=reason, since=now - 30, timestamp=now))
+    page.clock.run_for(5500)
+    expect(since).to_have_attribute("title", reason)
+    page.reload()
+    expect(since).to_have_attribute("title", reason)
 
 
 def test_numbers_and_times_are_written_as_the_reader_writes_them(open_page, site):

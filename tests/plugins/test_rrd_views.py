@@ -101,7 +101,8 @@ def test_a_wattmeter_that_is_down_says_why(client, store, clock, address):
         health(wattmeter="lyon.pdu1", state="down", reason="no answer from <pdu1>", since=NOW - 50, timestamp=NOW)
     )
     page = client.get(address).text
-    assert ">down<" in page and "no answer from &lt;pdu1&gt;; last measured" in page
+    assert ">down<" in page and 'title="no answer from &lt;pdu1&gt;"' in page
+    assert "no answer from &lt;pdu1&gt;; last measured" in page
     assert client.get("/live?see=a").json["probes"]["a"]["reason"] == "no answer from <pdu1>"
 
 

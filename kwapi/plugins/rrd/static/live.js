@@ -89,6 +89,7 @@ export function keepLive(page, viewAgain) {
     }
     const when = row.timestamp === null
       ? page.words.never_measured : `${page.words.last_measured} ${moment(row.timestamp)}`;
+    since.title = row.reason; // a card has no room for all of it
     change(since, row.reason ? `${row.reason}; ${when}` : when);
   }
 
