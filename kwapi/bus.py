@@ -31,7 +31,6 @@ from kwapi.measurement import (
 from kwapi.replay import Client
 from kwapi.signing import Key, KeyRing, sign
 from kwapi.sockets import MAX_FRAME, POLL, connect, listen, open_socket
-from kwapi.spool.segment import read_frame
 from kwapi.streams import Answer, Ask, Streams, Verdict
 
 LOG = logging.getLogger(__name__)
@@ -193,9 +192,11 @@ class Gate:
         self.accepted += 1
         return message
 
-    def take_again(self, frame: bytes, ask: Ask) -> Message | None:
-        """Return the message of a frame that was asked for, if it is signed, the next, and well formed."""
+    def believe(self, frame: bytes, ask: Ask) -> Message | None:
+        """Return the message of a frame that was asked for, if it is signed and well formed."""
         try:
+            if len(frame) > MAX_FRAME:
+                raise BadMessage("wrong size", f"{len(frame)} bytes")
             topic, payload = self._keys.verify(frame)
             message = self._check(topic, payload)
             if (topic, message.boot) != (ask.topic, ask.boot):
@@ -203,10 +204,13 @@ class Gate:
         except BadMessage as error:
             self._count(error)
             return None
-        if not self.streams.repair(ask, message.seq):
-            return None
-        self.accepted += 1
         return message
+
+    def take_again(self, message: Message, ask: Ask) -> bool:
+        """Return whether a message that is believed is the next one."""
+        is_next = self.streams.repair(ask, message.seq)
+        self.accepted += is_next
+        return is_next
 
     def counts(self) -> dict[str, object]:
         """Return what was accepted, lost and rejected, and how many seconds each wattmeter's clock is behind ours."""
@@ -336,26 +340,20 @@ class Subscriber:
                 return
 
     def _repair(self, client: Client, add: Callable[[Message], None]) -> None:
-        """Take what the spools have answered."""
+        """Take what the spools have answered. A frame that is not believed is as good as none, whatever its number."""
         for ask, said, frames in client.answers():
             due, has = ask.first, None
             for frame in frames:
-                message = self.gate.take_again(frame, ask)
-                if message is None:
-                    has = max(_seq_of(frame), due + 1)  # what is not believed is as good as missing
+                if (message := self.gate.believe(frame, ask)) is None:
+                    continue
+                if not self.gate.take_again(message, ask):
+                    has = message.seq if message.seq > due else None
                     break
                 add(message)
                 due += 1
             if has is None and due > ask.first and said.end is not None and said.end >= due:
                 has = due
             self.gate.streams.answer(ask, Answer(has, said.end, said.boots))
-
-
-def _seq_of(frame: bytes) -> int:
-    try:
-        return read_frame(frame).seq
-    except BadMessage:
-        return 0
 
 
 class Proxy:

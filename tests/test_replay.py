@@ -16,7 +16,7 @@ from kwapi.replay import Service
 from kwapi.signing import KeyRing, key_from
 from kwapi.spool.store import Spool
 from kwapi.streams import Streams
-from tests.messages import KEY
+from tests.messages import KEY, frame
 from tests.waiting import eventually
 
 HUGE = [b"12345678", msgspec.msgpack.encode({"type": "frames", "topic": b"lyon.pdu1.", "boot": 2**64 - 1, "first": 0})]
@@ -210,6 +210,23 @@ def test_a_question_that_is_none_is_passed_over(site, junk):
         client.send_multipart([b"12345678", msgspec.msgpack.encode({"type": "runs", "prefix": b"", "timestamp": 0.0})])
         assert client.poll(10_000)
         assert client.recv_multipart()[0] == b"12345678"
+
+
+def test_a_forged_frame_in_a_spool_loses_nothing_and_live_goes_on(site):
+    """A forwarder keeps what passes, without a key: here a number far ahead, of a boot that is known."""
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    forger, boot = key_from(b"another key for this one"), site.publisher.boot
+    site.spool.hand(frame(forger, boot=boot, seq=2**60, probes=["lyon.pdu1-1"]))
+    site.publish(5)
+    after = Plugin(site, before.streams.positions())
+    with after.running():
+        eventually(lambda: site.publish(1) or len(after.taken) > 8)
+        eventually(lambda: after.streams.behind() == 0)
+        eventually(lambda: before.taken + after.taken == all_of(site, before))
+    assert after.gate.rejected["unknown key"] > 0
+    assert after.gate.lost == 0
 
 
 def test_an_endpoint_that_is_taken_is_a_mistake(tmp_path):
