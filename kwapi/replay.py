@@ -150,7 +150,9 @@ class Client:
         self._clock = clock
         self._numbers = count()
         self._asked: dict[int, tuple[Ask, float]] = {}  # by number, and when
-        self._searches = [(spool, HELLO) for spool in range(len(endpoints))]  # spool and question, until it is answered
+        self._searches: dict[int, tuple[int, Since]] = {}  # by number: spool and question, until it is answered
+        for spool in range(len(endpoints)):
+            self._seek(spool, HELLO)
         self._search_at = float("-inf")
         self.sockets: list[zmq.Socket[bytes]] = []
         for endpoint in endpoints:
@@ -159,8 +161,9 @@ class Client:
 
     def search(self, prefixes: Sequence[bytes], timestamp: float) -> None:
         """Find out what was published since a time under some prefixes, so that it is asked for."""
-        spools = range(len(self.sockets))
-        self._searches = [(spool, Since(prefix, timestamp)) for spool in spools for prefix in prefixes]
+        for spool in range(len(self.sockets)):
+            for prefix in prefixes:
+                self._seek(spool, Since(prefix, timestamp))
 
     def ask(self) -> None:
         """Send what is to be asked now, and give up what got no answer."""
@@ -169,19 +172,23 @@ class Client:
             if now - at > PATIENCE:
                 del self._asked[number]
                 self._streams.unanswered(ask)
+                self._seek(ask.spool, HELLO)  # once it is given up it is asked nothing else
         if self._searches and now - self._search_at > PATIENCE:
             self._search_at = now
-            for spool, since in self._searches:
-                self._send(spool, next(self._numbers), since)
+            for number, (spool, since) in self._searches.items():
+                self._send(spool, number, since)
         for ask in islice(self._streams.asks(), AT_ONCE - len(self._asked)):
             number = next(self._numbers)
             self._asked[number] = ask, now
             self._send(ask.spool, number, Wanted(ask.topic, ask.boot, ask.first, ask.last))
 
     def answers(self) -> Iterator[tuple[Ask, Frames, list[bytes]]]:
-        """Yield each answer that has come, to what it was asked, and its frames."""
-        for spool, socket in enumerate(self.sockets):
-            while True:
+        """Yield each answer that has come, to what it was asked, and its frames.
+
+        A spool that sends more than we ask for keeps nobody from what is live.
+        """
+        for socket in self.sockets:
+            for _ in range(AT_ONCE):
                 try:
                     number, answer, *frames = socket.recv_multipart(zmq.NOBLOCK)
                     said = _answers.decode(answer)
@@ -190,9 +197,10 @@ class Client:
                 except (ValueError, msgspec.MsgspecError) as error:
                     LOG.debug("an answer that is none: %s", error)
                     continue
+                key = int.from_bytes(number, "big")
                 if isinstance(said, Runs):
-                    self._found(spool, said)
-                elif (asked := self._asked.pop(int.from_bytes(number, "big"), None)) is not None:
+                    self._found(key, said)
+                elif (asked := self._asked.pop(key, None)) is not None:
                     yield asked[0], said, frames
 
     def close(self) -> None:
@@ -200,9 +208,14 @@ class Client:
         for socket in self.sockets:
             socket.close(linger=0)
 
-    def _found(self, spool: int, said: Runs) -> None:
-        self._streams.heard_of_spool()
-        self._searches = [(asked, since) for asked, since in self._searches if asked != spool]
+    def _seek(self, spool: int, question: Since) -> None:
+        if (spool, question) not in self._searches.values():
+            self._searches[next(self._numbers)] = spool, question
+
+    def _found(self, number: int, said: Runs) -> None:
+        if (search := self._searches.pop(number, None)) is None:
+            return
+        self._streams.heard_of_spool(search[0])
         for topic, boot, first in sorted(said.runs):
             self._streams.discover(topic, boot, first)
 

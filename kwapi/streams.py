@@ -20,6 +20,7 @@ from typing import NamedTuple
 LOG = logging.getLogger(__name__)
 
 MAX_BOOTS = 16  # remembered of each topic
+MAX_GOALS = 2 * MAX_BOOTS  # two publishers of one name would add two with each message
 AGAIN = 0.1  # seconds until the spool is asked again for what it did not have yet
 UNHEARD = 10.0  # seconds for a spool to answer for the first time, while live messages wait for it
 LAG = 5.0  # seconds until what came live, and no spool has, is lost
@@ -91,7 +92,6 @@ class _Stream:
         default_factory=deque
     )  # boot, and its last seq wanted; none while live
     newest: tuple[int, int] | None = None  # boot and seq of what came live meanwhile
-    turn: int = 0  # the spool to be asked first
     asked: int | None = None  # the spool that has not answered yet
     lacking: dict[int, "Answer"] = field(default_factory=dict)  # by spool
     ask_at: float = 0.0  # when to ask
@@ -120,7 +120,9 @@ class Streams:
         self._clock = clock
         self._streams = {topic: _Stream(*position) for topic, position in (positions or {}).items()}
         self._behind: dict[bytes, _Stream] = {}  # those that catch up
-        self.is_helped = bool(spools and positions)  # there is a spool that answers
+        self._silent: dict[int, float] = {}  # spools that left the last question unanswered, and since when they do so
+        self._away: set[int] = set()  # those of them that did so for the whole wait
+        self.is_helped = bool(spools and positions)  # there is a spool that answers, or has
         if spools:
             for topic, stream in self._streams.items():
                 self._want(topic, stream, (stream.boot, None))
@@ -144,7 +146,7 @@ class Streams:
             stream.older[boot] = seq + 1
         elif stream.goals:
             before = stream.newest or stream.goals[-1]
-            if boot != before[0]:
+            if boot != before[0] and len(stream.goals) < MAX_GOALS - 1:
                 if stream.newest is not None:
                     stream.goals.append(before)
                 stream.goals.append((before[0], None))
@@ -170,9 +172,10 @@ class Streams:
             wait = self._wait if self._is_heard or stream.newest is None else min(self._wait, UNHEARD)
             if stream.asked is not None and now - max(stream.moved_at, stream.answered_at) > wait:
                 self._give_up(topic, stream)
+            elif stream.asked is None and not (helpers := self._helpers(stream)):
+                self._settle(topic, stream, list(stream.lacking.values()))
             elif stream.asked is None and now >= stream.ask_at:
-                turns = ((stream.turn + place) % self._spools for place in range(self._spools))
-                stream.asked = next(spool for spool in turns if spool not in stream.lacking)
+                stream.asked = helpers[0]
                 boot, last = stream.goals[0]
                 yield Ask(topic, boot, stream.next, last, stream.asked)
 
@@ -190,6 +193,7 @@ class Streams:
 
     def answer(self, ask: Ask, answer: Answer) -> None:
         """Take note of a spool's answer, after its messages."""
+        self.heard_of_spool(ask.spool)
         stream = self._waiting(ask)
         if stream is None:
             return
@@ -200,28 +204,41 @@ class Streams:
             self._reach(ask.topic, stream)
         elif answer.has != stream.next:
             stream.lacking[ask.spool] = answer
-            if len(stream.lacking) == self._spools:
+            if not self._helpers(stream):
                 self._settle(ask.topic, stream, list(stream.lacking.values()))
 
-    def heard_of_spool(self) -> None:
-        """Take note that there is a spool that answers."""
-        self.is_helped = self._is_heard = self._spools > 0
+    def heard_of_spool(self, spool: int) -> None:
+        """Take note that a spool answers."""
+        self.is_helped = self._is_heard = True
+        self._silent.pop(spool, None)
+        self._away.discard(spool)
 
     def unanswered(self, ask: Ask) -> None:
-        """Take note that there was no answer: another spool is asked, or the same one again."""
+        """Take note that there was no answer: another spool is asked, or the same one again.
+
+        Once all of them are away nothing waits for them: what is missing is lost, and live goes on.
+        """
+        now = self._clock()
+        self._silent[ask.spool] = since = self._silent.pop(ask.spool, now)  # the last to be asked
+        if now - since > self._wait:
+            self._away.add(ask.spool)
         stream = self._waiting(ask)
         if stream is not None:
             stream.asked = None
-            stream.turn += 1
-            stream.ask_at = self._clock() + AGAIN
+            stream.ask_at = now + AGAIN
+        if len(self._away) == self._spools:
+            for topic, behind in list(self._behind.items()):
+                self._give_up(topic, behind)
 
     def discover(self, topic: bytes, boot: int, seq: int) -> None:
         """Take note that a spool has a boot from a seq on, of which perhaps nothing was heard live."""
         stream = self._streams.get(topic)
         if stream is None:
             self._streams[topic] = stream = _Stream(boot, seq)
-        elif boot <= max(stream.boot, *(goal for goal, _ in stream.goals), *stream.older):
+        elif boot <= max((stream.boot, *(goal for goal, _ in stream.goals), *stream.older)):
             return
+        elif not stream.goals:
+            self._want(topic, stream, (stream.boot, None))
         self._want(topic, stream, (boot, None))
 
     def positions(self) -> dict[bytes, Position]:
@@ -237,6 +254,15 @@ class Streams:
     def behind(self) -> int:
         """Return how many streams catch up."""
         return len(self._behind)
+
+    def _helpers(self, stream: _Stream) -> list[int]:
+        """Return the spools that may have what a stream lacks, those that answer first; one that is away may not.
+
+        Are all of them away, each is asked: perhaps it is there again.
+        """
+        spools = [*(spool for spool in range(self._spools) if spool not in self._silent), *self._silent]
+        present = [spool for spool in spools if spool not in self._away] or spools
+        return [spool for spool in present if spool not in stream.lacking]
 
     def _waiting(self, ask: Ask) -> _Stream | None:
         """Return the stream that waits for an answer to what was asked, None if it does so no more."""
@@ -323,11 +349,12 @@ class Streams:
         del self._behind[topic]
 
     def _begin(self, stream: _Stream, boot: int) -> None:
-        """Go on with another boot, from its first message."""
+        """Go on with another boot: from its first message, or from where one of two publishers was left."""
+        due = stream.older.pop(boot, 0)
         if len(stream.older) >= MAX_BOOTS - 1:
             del stream.older[next(iter(stream.older))]
         stream.older[stream.boot] = stream.next
-        stream.boot, stream.next = boot, 0
+        stream.boot, stream.next = boot, due
 
     def _lose(self, topic: bytes, stream: _Stream, last: int | None) -> None:
         """Go past what is missing up to a seq, or up to an end that nobody knows."""

@@ -1,13 +1,26 @@
 """What a subscriber takes of each wattmeter, in which order, and what it asks for again."""
 
 import random
-from itertools import chain
+from itertools import chain, islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwapi.streams import AGAIN, LAG, MAX_BOOTS, UNHEARD, Account, Answer, Ask, Lost, Position, Streams, Verdict
+from kwapi.streams import (
+    AGAIN,
+    LAG,
+    MAX_BOOTS,
+    MAX_GOALS,
+    UNHEARD,
+    Account,
+    Answer,
+    Ask,
+    Lost,
+    Position,
+    Streams,
+    Verdict,
+)
 from tests.clock import Clock
 
 TOPIC, A, B = b"lyon.pdu1.", 10, 20
@@ -26,7 +39,7 @@ def streams(clock):
 
 def helped(*positions, **options):
     streams = Streams(*positions, **options)
-    streams.heard_of_spool()
+    streams.heard_of_spool(0)
     return streams
 
 
@@ -84,7 +97,7 @@ def test_before_a_spool_was_heard_of_a_hole_is_lost_at_once(clock):
     streams = Streams(spools=1, clock=clock)
     assert met(streams, 0, 3) == [TAKE, TAKE]
     assert streams.positions() == {}
-    streams.heard_of_spool()
+    streams.heard_of_spool(0)
     assert streams.positions() == {TOPIC: Position(A, 4)}
     assert met(streams, 5) == [LATER]
 
@@ -187,6 +200,53 @@ def test_a_spool_that_is_gone_since_a_restart_holds_live_messages_up_for_seconds
     assert met(streams, 9) == [LATER]  # nothing was live before: the way to both was cut
     assert list(streams.asks()) == []
     assert met(streams, 10) == [TAKE]
+
+
+def test_a_spool_that_is_dead_delays_what_is_live_by_a_minute_however_many_wattmeters_there_are(clock):
+    streams = Streams({b"%d." % number: Position(A, 1) for number in range(1000)}, spools=1, wait=60.0, clock=clock)
+    for _ in range(14):  # a client asks 32 things at a time, and waits 5 s for the answers
+        asked = list(islice(streams.asks(), 32))
+        clock.now += 5.0
+        for ask in asked:
+            streams.unanswered(ask)
+    assert streams.behind() == 0
+    assert streams.meet(b"999.", A, 7) is LATER  # a hole; once more it is asked
+    (ask,) = streams.asks()
+    streams.unanswered(ask)
+    assert streams.meet(b"999.", A, 8) is TAKE
+
+
+def test_a_spool_that_is_dead_is_waited_for_no_more_while_another_one_helps(clock):
+    streams = Streams({TOPIC: Position(A, 1)}, spools=2, wait=60.0, clock=clock)
+    taken = []
+    for _ in range(100):
+        for ask in list(streams.asks()):
+            if ask.spool == 0:
+                clock.now += 5.0
+                streams.unanswered(ask)
+            else:
+                taken += answer(streams, ask, {A: range(9), B: range(9)})
+        clock.now += AGAIN
+        met(streams, 9)
+    assert taken == list(range(1, 9))
+    streams.heard_of_spool(0)
+    met(streams, 11)
+    (ask,) = streams.asks()
+    assert ask.spool == 0
+
+
+def test_a_boot_that_is_found_late_is_asked_for_after_the_end_of_the_one_before(streams):
+    met(streams, 0)
+    streams.discover(TOPIC, B, 0)
+    assert repaired(streams, [{A: range(3), B: range(2)}]) == [(A, 1), (A, 2), (B, 0), (B, 1)]
+    assert streams.behind() == 0
+
+
+def test_what_two_publishers_of_one_name_send_meanwhile_is_taken_once_and_takes_no_room(streams):
+    taken = [(boot, seq) for seq in range(500) for boot in (A, B) if met(streams, seq, boot=boot) == [TAKE]]
+    assert len(streams._streams[TOPIC].goals) <= MAX_GOALS
+    taken += repaired(streams, [{A: range(500), B: range(500)}])
+    assert len(taken) == len(set(taken))
 
 
 def test_without_an_answer_the_next_spool_is_asked(clock):
