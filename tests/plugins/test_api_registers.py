@@ -101,12 +101,29 @@ def test_what_was_counted_before_the_restart_is_not_counted_again(tmp_path):
     assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.04))
 
 
+def test_what_two_boots_counted_before_the_restart_is_not_counted_again(tmp_path):
+    """Positions are saved every few seconds: a spool is asked from the boot on that was the publisher's then."""
+    before = collector_of(tmp_path)
+    both = [((0, 3600.0), (10, 3600.0)), ((12, 3600.0), (20, 3600.0))]
+    for boot, rows in enumerate(both, 1):
+        feed(before, *rows, boot=boot)
+    killed(before)
+    after = collector_of(tmp_path, wall_clock=Clock(1080.0))
+    for boot, rows in enumerate(both, 1):
+        feed(after, *rows, boot=boot)
+    feed(after, (80, 3600.0), boot=2)
+    assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.08))
+
+
 def test_a_replay_of_an_earlier_boot_does_not_take_over_after_a_restart(tmp_path):
     before = collector_of(tmp_path)
     feed(before, (20, 3600.0), boot=2)
     killed(before)
     after = collector_of(tmp_path)
     feed(after, (10, 9.0), boot=1)
+    assert after.reading("a").w == 3600.0
+    feed(after, (25, 3600.0), boot=2)
+    feed(after, (15, 9.0), boot=1)
     assert after.reading("a").w == 3600.0
     assert after.conflicts.counts == {"lyon.pdu1": 1}
 

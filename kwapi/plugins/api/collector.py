@@ -202,11 +202,11 @@ class Collector:
                 self._publishers.resume(wattmeter, at.boot, at.timestamp, probe.interval, probe.heard_at)
 
     def _is_new(self, message: Message) -> bool:
-        """Return whether a message was not counted before the start: the gate does not know what was heard then."""
+        """Return whether a message was not counted before the start: a spool is asked for more than was missed."""
         last = self._resumed.get(message.wattmeter)
-        if last is None or message.boot != last.boot:
+        if last is None:
             return True
-        if message.monotonic <= last.monotonic:
+        if message.monotonic <= last.monotonic if message.boot == last.boot else message.timestamp <= last.timestamp:
             return False
         del self._resumed[message.wattmeter]
         return True
