@@ -1,7 +1,9 @@
-"""What every plugin does first: subscribe to the bus as its configuration says."""
+"""What every plugin does first: subscribe to the bus as its configuration says; and what it tells anybody of it."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 
@@ -31,3 +33,9 @@ def subscriber_of(
     names = conf.wattmeters if wattmeters is None else wattmeters
     since = saved.at - conf.max_skew if saved else None
     return Subscriber(conf.probes_endpoint, names, gate, spools=spools, since=since)
+
+
+def public_health(counts: Mapping[str, Any], conflicts: Counter[str]) -> dict[str, object]:
+    """Return what a gate counts, and conflicts by name, without a name: whoever asks needs no login."""
+    skew = max(counts.get("skew", {}).values(), key=abs, default=0.0)
+    return {"status": "ok", **counts, "skew": skew, "conflicts": conflicts.copy().total()}

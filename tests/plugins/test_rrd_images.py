@@ -75,6 +75,7 @@ def test_sites_and_chosen_probes_have_graphs(client, store):
     for query in ("site=lyon", "site=", "probe=a&probe=b"):
         assert client.get(f"/graph/day/?{query}").status_code == 200
     assert "There is no site nice." in client.get("/graph/day/?site=nice").text
+    assert client.get(f"/graph/day/?site={'n' * 300}").status_code == 404
     assert "There is no probe c." in client.get("/graph/day/?probe=a&probe=c").text
     assert client.get(f"/graph/day/?{'&'.join(f'probe={n}' for n in range(41))}").status_code == 400
 

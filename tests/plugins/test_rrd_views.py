@@ -280,4 +280,11 @@ def test_an_error_of_ours_is_logged_and_not_shown(store, caplog):
 
 
 def test_healthz(client):
-    assert client.get("/healthz").json == {"status": "ok", "conflicts": {}}
+    assert client.get("/healthz").json == {"status": "ok", "skew": 0.0, "conflicts": 0}
+
+
+def test_healthz_needs_no_login_and_so_names_nobody(store):
+    store.conflicts.note("taurus-1", "%s")
+    settings = Settings(counts=lambda: {"lost": 7, "skew": {"lyon.pdu1": 0.2, "lyon.pdu2": -3.0}})
+    answer = create_app(store, settings=settings).test_client().get("/healthz")
+    assert answer.json == {"status": "ok", "lost": 7, "skew": -3.0, "conflicts": 1}

@@ -1,8 +1,6 @@
 """The web application: both versions of the API, and what stands beside them. All JSON, but for the manual."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 from flask import Flask, Response, render_template, request
@@ -18,6 +16,7 @@ from kwapi.plugins.api.schemas import Readiness
 from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.v1 import json_answer
 from kwapi.plugins.api.v2 import Probes
+from kwapi.plugins.subscription import public_health
 
 VERSION_2 = {"id": "v2.0", "status": "SUPPORTED", "links": [{"rel": "self", "href": "/v2/"}]}
 LONGEST_URL = 8_192  # bytes
@@ -50,7 +49,7 @@ def create_app(
         ("/v2/stream", streams.answer),
         ("/docs", lambda: _manual(described)),
         ("/metrics", Metrics(collector, counts).answer),
-        ("/healthz", lambda: json_answer(_health(counts(), collector.conflicts.counts))),
+        ("/healthz", lambda: json_answer(public_health(counts(), collector.conflicts.counts))),
         ("/readyz", lambda: _readiness(streams.ring.is_fresh(), keystone and keystone())),
     )
     for path, view in routes:
@@ -60,12 +59,6 @@ def create_app(
     app.before_request(_refuse_long_urls)
     app.register_error_handler(Exception, error_answer)
     return app
-
-
-def _health(counts: Mapping[str, Any], conflicts: Counter[str]) -> dict[str, object]:
-    """Return what is counted, without a name: whoever asks needs no token. /metrics has the names."""
-    skew = max(counts.get("skew", {}).values(), key=abs, default=0.0)
-    return {"status": "ok", **counts, "skew": skew, "conflicts": conflicts.copy().total()}
 
 
 def _readiness(has_bus: bool, has_keystone: bool | None) -> Response:

@@ -7,6 +7,7 @@ in a picture of the same size, if the query has one. /rrd/PROBE is the file.
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -97,7 +98,7 @@ def asked_target(store: Store, probe: str | None) -> Target:
     site = request.args.get("site")
     if site is None:
         return Target()
-    if not store.total_path(site).exists() and site not in store.sites():
+    if not os.path.exists(store.total_path(site)) and site not in store.sites():  # the name may be too long for Path
         raise NotFound(say("no_site_named", site=site))
     return Target("site", (site,))
 

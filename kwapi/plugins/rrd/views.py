@@ -22,6 +22,7 @@ from kwapi.plugins.rrd.pages import Pages, Settings
 from kwapi.plugins.rrd.rows import PERIODS
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.words import say
+from kwapi.plugins.subscription import public_health
 
 LOG = logging.getLogger(__name__)
 POLICY = (  # nothing but our own files; pictures come as blobs too, when they are drawn anew
@@ -60,7 +61,7 @@ def create_app(
         ("/probe/<probe>/", "probe", pages.probe),
         ("/live", "live", Live(present, clock).answer),
         *Images(graphs, clock).routes(),
-        ("/healthz", "healthz", lambda: jsonify(status="ok", **settings.counts(), conflicts=store.conflicts.counts)),
+        ("/healthz", "healthz", lambda: jsonify(public_health(settings.counts(), store.conflicts.counts))),
     )
     for path, endpoint, view in routes:
         app.add_url_rule(path, endpoint, view)
