@@ -37,6 +37,7 @@ FIRST = "select seq, at from frame where source = ? order by seq limit 1"
 NEXT = "select seq, at from frame where source = ? and seq >= ? order by seq limit 1"
 LAST = "select seq, at from frame where source = ? order by seq desc limit 1"
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a damaged file has words that are none
+BEYOND = b"\xff"  # comes after whatever UTF-8 may follow a prefix
 BUSY = 1.0  # seconds to wait for a reader that has the file locked
 
 
@@ -157,8 +158,7 @@ class SegmentReader:
     def runs(self, prefix: bytes, since: float) -> Iterator[Run]:
         """Yield what is there of each run of the publishers whose topics begin with the prefix, from a timestamp on."""
         sources = self._connection.execute(
-            "select id, topic, boot from source where topic >= ? and substr(topic, 1, ?) = ?",
-            (prefix, len(prefix), prefix),
+            "select id, topic, boot from source where topic >= ? and topic < ?", (prefix, prefix + BEYOND)
         ).fetchall()
         for source, topic, boot in sources:
             (first, _), (last, last_at) = self._row(FIRST, source), self._row(LAST, source)
