@@ -147,6 +147,23 @@ def test_a_restart_goes_on_with_what_was_not_written(tmp_path, clock):
     assert parts == pytest.approx(11 * 20 + 5 * 13.7)
 
 
+def test_a_total_waits_for_who_catches_up_however_long_that_takes(tmp_path, clock):
+    store = Store(tmp_path, max_gap=MAX_GAP, clock=clock, steady_clock=clock)
+    measure(store, clock, 5, a={"a": 10.0}, b={"b": 20.0})
+    store.flush()
+    missed, behind = clock.now, [True]
+    again = Store(tmp_path, max_gap=MAX_GAP, is_behind=lambda: bool(behind), clock=clock, steady_clock=clock)
+    for _ in range(10):  # b has the spool's attention only after that
+        measure(again, clock, 9, a={"a": 10.0})
+        again.flush()
+    for second in range(1, 91):
+        again.add(message("b", probes=["b"], w=[20.0], timestamp=missed + second))
+    behind.clear()
+    again.flush()
+    found = rows(again.total_path(None))
+    assert [found[missed + second]["w"] for second in range(90)] == [30.0] * 90
+
+
 def test_what_was_written_before_a_kill_is_not_written_again(tmp_path, clock):
     store = Store(tmp_path, max_gap=MAX_GAP, clock=clock, steady_clock=clock)
     measure(store, clock, 7, a={"a": 10.0}, b={"b": 20.0})

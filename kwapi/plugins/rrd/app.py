@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.tool import ToolApart
 from kwapi.plugins.rrd.views import create_app
 from kwapi.plugins.subscription import subscriber_of
+from kwapi.streams import Streams
 from kwapi.tariff import Tariff
 
 LOG = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ LOCALTIME = Path("/etc/localtime")  # a link to a file of the time zones, on mos
 LAST_FLUSH = 60.0  # seconds that a slow disk has for it; systemd waits for 90
 
 
-def open_store(conf: cfg.ConfigOpts, positions: Positions, is_helped: Callable[[], bool]) -> Store:
+def open_store(conf: cfg.ConfigOpts, positions: Positions, streams: Streams) -> Store:
     """Return the store of a configuration, whose directory is made if it is missing; ConfigError if that cannot be.
 
     From here on the directory is ours.
@@ -53,7 +54,8 @@ def open_store(conf: cfg.ConfigOpts, positions: Positions, is_helped: Callable[[
             retention=conf.retention * DAY,
             tool=ToolApart(),
             positions=positions,
-            is_helped=is_helped,
+            is_helped=lambda: streams.is_helped,
+            is_behind=lambda: streams.behind() > 0,
             updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
         )
     except OSError as error:
@@ -99,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.block_signals()
         positions = Positions(Path(conf.rrd_dir) / "positions.json")
         subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())
-        store = open_store(conf, positions, lambda: subscriber.gate.streams.is_helped)
+        store = open_store(conf, positions, subscriber.gate.streams)
         zone = zone_of(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts, zone)

@@ -59,6 +59,7 @@ class Store:
         tool: Tool = HERE,
         positions: Positions | None = None,
         is_helped: Callable[[], bool] = lambda: True,
+        is_behind: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,9 +76,10 @@ class Store:
         self._is_helped = is_helped  # whether a spool answers; a restart would wait in vain for one that doesn't
         saved = positions.load() if positions is not None else None
         self._taken: dict[bytes, Position] = saved.positions if saved else {}  # by topic
+        self._is_behind = is_behind  # whether some of what was missed is still to come
         self._clock = clock
         self._steady_clock = steady_clock
-        self._started_at = steady_clock()
+        self._is_resuming, self._resumed_at = True, steady_clock()  # from our start until all that was missed has come
         self._lock = threading.Lock()  # of all that is in memory; add() holds it, so nobody does for long
         self._settling = threading.Lock()  # keeps the seconds of a total in order on their way to its file
         self._series: dict[str, Series] = {}
@@ -321,6 +323,8 @@ class Store:
 
     def _outlooks(self, now: float) -> dict[str, Outlook]:
         """Return what the probes of each site still have to say to its total."""
+        if self._is_resuming:
+            self._is_resuming, self._resumed_at = self._is_behind(), now
         settled: dict[str, float] = {}
         expected: Counter[str] = Counter()
         for wattmeter, probes in self._wattmeters.items():
@@ -329,7 +333,7 @@ class Store:
                 if not one.counted:
                     continue
                 silent = now - one.heard_at
-                if min(silent, now - self._started_at if one.resumes else inf) <= one.max_gap + SLACK:
+                if min(silent, now - self._resumed_at if one.resumes else inf) <= one.max_gap + SLACK:
                     settled[site] = min(one.covered, settled.get(site, inf))
                 expected[site] += is_told or not has_lapsed(silent, one.interval, self.cleaning_interval)
         return {site: Outlook(settled.get(site, inf), count) for site, count in expected.items()}
