@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from kwapi.plugins.rrd.selection import MOST, PAGE, Selection, show
+from kwapi.plugins.rrd.selection import MOST, PAGE, SEARCHED, Selection, show
 from kwapi.plugins.rrd.store import Probe
 
 
@@ -106,3 +106,9 @@ def test_what_is_not_known_counts_as_not_said():
     selection = of("sort=colour&group=planet&view=3d&state=tired&first=-5&count=999999&site=")
     assert selection == Selection(count=MOST)
     assert of("first=x&count=y").count == PAGE
+
+
+def test_an_address_that_asks_for_too_much_is_cut():
+    selection = Selection.of(MultiDict([("q", "n " * 100_000), *(("probe", f"x{number}") for number in range(20_000))]))
+    assert len(selection.search) <= SEARCHED
+    assert len(selection.chosen) == MOST

@@ -19,7 +19,8 @@ SORTS = ("name", "watts", "kwh")
 VIEWS = ("graphs", "table")
 STATES = ("up", "stale", "down", "muted")
 PAGE = 100  # probes; a script asks for MOST at once, since only what is looked at loads its graph then
-MOST = 1000
+MOST = 1000  # probes, shown or chosen
+SEARCHED = 200  # characters; each word is sought in each probe
 NO_SITE = "."  # in an address, where nothing means any; the first part of a dotted name has no dot
 
 
@@ -49,14 +50,14 @@ class Selection:
 
         site = arguments.get("site", "")
         return cls(
-            search=arguments.get("q", "").strip(),
+            search=arguments.get("q", "")[:SEARCHED].strip(),
             site=None if not site else "" if site == NO_SITE else site,
             wattmeter=arguments.get("wattmeter", ""),
             state=one_of("state", ("", *STATES)),
             group=one_of("group", GROUPS),
             sort=one_of("sort", SORTS),
             view=one_of("view", VIEWS),
-            chosen=tuple(dict.fromkeys(arguments.getlist("probe"))),
+            chosen=tuple(dict.fromkeys(arguments.getlist("probe")[:MOST])),
             choosing=bool(arguments.get("choosing")),
             first=max(arguments.get("first", 0, type=int), 0),
             count=min(max(arguments.get("count", PAGE, type=int), 1), MOST),
