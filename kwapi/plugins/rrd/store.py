@@ -323,8 +323,9 @@ class Store:
 
     def _outlooks(self, now: float) -> dict[str, Outlook]:
         """Return what the probes of each site still have to say to its total."""
+        self._is_resuming = self._is_resuming and self._is_behind()
         if self._is_resuming:
-            self._is_resuming, self._resumed_at = self._is_behind(), now
+            self._resumed_at = now
         settled: dict[str, float] = {}
         expected: Counter[str] = Counter()
         for wattmeter, probes in self._wattmeters.items():
