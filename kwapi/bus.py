@@ -309,8 +309,8 @@ class Subscriber:
                 poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
                 self._drain(socket, stop, add, add_health)
                 if add is not None and client.sockets:
-                    client.ask()
                     self._repair(client, add)
+                    client.ask()
         finally:
             client.close()
             socket.close(linger=0)

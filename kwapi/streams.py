@@ -91,6 +91,8 @@ class _Stream:
     goals: deque[tuple[int, int | None]] = field(
         default_factory=deque
     )  # boot, and its last seq wanted; none while live
+    in_vain: bool = False  # what came live last was in no spool
+    inserted: int = 0  # boots of which spools alone have told, since it is not live
     newest: tuple[int, int] | None = None  # boot and seq of what came live meanwhile
     asked: int | None = None  # the spool that has not answered yet
     lacking: dict[int, "Answer"] = field(default_factory=dict)  # by spool
@@ -186,6 +188,7 @@ class Streams:
             return False
         stream.next = seq + 1
         stream.lacking.clear()
+        stream.in_vain = False
         stream.account.taken += 1
         stream.account.repaired += 1
         stream.moved_at = self._clock()
@@ -235,7 +238,10 @@ class Streams:
         stream = self._streams.get(topic)
         if stream is None:
             self._streams[topic] = stream = _Stream(boot, seq)
-        elif boot <= max((stream.boot, *(goal for goal, _ in stream.goals), *stream.older)):
+        elif (
+            boot <= max((stream.boot, *(goal for goal, _ in stream.goals), *stream.older))
+            or len(stream.goals) >= MAX_GOALS
+        ):
             return
         elif not stream.goals:
             self._want(topic, stream, (stream.boot, None))
@@ -278,6 +284,7 @@ class Streams:
         """Want more of a stream, which catches up from now on."""
         if not stream.goals:
             stream.newest = stream.asked = None
+            stream.inserted = 0
             stream.lacking.clear()
             stream.ask_at = stream.moved_at = self._clock()
             self._behind[topic] = stream
@@ -298,20 +305,27 @@ class Streams:
             self._insert(stream, {boot for answer in answers for boot in answer.boots})
             self._reach(topic, stream)
         elif self._clock() - stream.moved_at > LAG:
-            self._lose(topic, stream, last)
-            self._reach(topic, stream)
+            if stream.in_vain:  # or what is live would be waited for as long as nothing is kept
+                self._give_up(topic, stream)
+            else:
+                stream.in_vain = True
+                self._lose(topic, stream, last)
+                self._reach(topic, stream)
         else:
             stream.ask_at = self._clock() + AGAIN  # it came live just now, and is not in a spool yet
 
     def _insert(self, stream: _Stream, boots: set[int]) -> None:
         """Want also the boots between this one and the next of which nothing was heard live.
 
-        A boot is the time it began, which is good enough to tell those between, and for nothing else.
+        A boot is the time it began, which is good enough to tell those between, and for nothing else. Nobody has signed
+        the list, so only so many are believed until the stream is live again.
         """
         ended = stream.goals.popleft()
         following = stream.goals[0] if stream.goals else stream.newest
         if following is not None:
             between = sorted(boot for boot in boots - stream.older.keys() if ended[0] < boot < following[0])
+            del between[MAX_BOOTS - stream.inserted :]
+            stream.inserted += len(between)
             stream.goals.extendleft((boot, None) for boot in reversed(between))
         stream.goals.appendleft(ended)
 

@@ -181,6 +181,19 @@ def test_what_came_live_and_is_in_no_spool_is_lost_after_a_while(streams, clock)
     assert met(streams, 4) == [TAKE]
 
 
+def test_a_spool_that_keeps_nothing_delays_live_values_for_a_moment(streams, clock):
+    """Its disk is full, and it answers that it has nothing."""
+    met(streams, 0, 3)
+    verdicts = []
+    for seq in range(4, 200):
+        clock.now += AGAIN
+        verdicts += met(streams, seq)
+        repaired(streams, [{A: range(1)}])
+    assert verdicts[-1] is TAKE
+    assert verdicts.count(LATER) * AGAIN <= 2 * LAG + 1
+    assert account(streams).taken + account(streams).lost == 200
+
+
 def test_a_spool_that_never_helps_is_given_up(streams, clock):
     met(streams, 0, 3)
     (ask,) = streams.asks()
@@ -247,6 +260,18 @@ def test_what_two_publishers_of_one_name_send_meanwhile_is_taken_once_and_takes_
     assert len(streams._streams[TOPIC].goals) <= MAX_GOALS
     taken += repaired(streams, [{A: range(500), B: range(500)}])
     assert len(taken) == len(set(taken))
+
+
+def test_a_spool_that_tells_of_boots_without_end_is_not_listened_to_for_ever(streams):
+    met(streams, 0)
+    streams.discover(TOPIC, 10**9, 0)
+    for boot in range(1000):
+        streams.discover(TOPIC, 2 * 10**9 + boot, 0)
+    for _ in range(4 * MAX_GOALS):
+        for ask in list(streams.asks()):
+            streams.answer(ask, Answer(None, None, tuple(range(ask.boot + 1, ask.boot + 100))))
+    assert streams.behind() == 0
+    assert account(streams).unknown_ends <= MAX_GOALS + MAX_BOOTS
 
 
 def test_without_an_answer_the_next_spool_is_asked(clock):
