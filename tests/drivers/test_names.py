@@ -121,11 +121,12 @@ def test_a_late_answer_is_taken_next_time(server):
 
 
 def test_those_who_want_the_same_name_share_one_lookup(server):
-    names = Names(server)
+    waiting = []  # each looks at the clock once it wants the name
+    names = Names(server, clock=lambda: waiting.append(0.0) or 0.0)
     server.is_silent = True
     with ThreadPoolExecutor(5) as pool:
         found = [pool.submit(names.addresses, "bmc1") for _ in range(5)]
-        eventually(lambda: server.busy)
+        eventually(lambda: server.busy and len(waiting) == 5)
         server.go_on()
         assert [each.result() for each in found] == [["192.0.2.1"]] * 5
     assert server.asked == ["bmc1"]
