@@ -19,9 +19,14 @@ MAX_GAP = 1.0  # seconds
 AWAY = 3 * MAX_GAP
 
 
-@pytest.fixture(params=[0, 2], ids=["in one process", "in workers"])
-def site(tmp_path, request):
-    with Site(tmp_path, f"workers = {request.param}\n{SECTIONS}") as site:
+@pytest.fixture
+def workers():
+    return 0
+
+
+@pytest.fixture
+def site(tmp_path, workers):
+    with Site(tmp_path, f"workers = {workers}\n{SECTIONS}") as site:
         for name, more in (("api", ""), ("rrd", "flush_interval = 1\n")):
             with (tmp_path / f"{name}.conf").open("a") as conf:
                 conf.write(f"max_gap = {MAX_GAP}\n{more}")
@@ -98,6 +103,7 @@ def test_time_in_which_the_graphs_were_dead_is_drawn(site):
     assert [row[names.index("w")] for row in rows] == [pytest.approx(3600.0)] * len(rows)
 
 
+@pytest.mark.parametrize("workers", [0, 2], ids=["in one process", "in workers"])
 def test_what_drivers_sent_before_they_were_killed_is_counted(site):
     """The API is dead meanwhile, so that it has two boots to catch up with."""
     gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]))
