@@ -200,7 +200,7 @@ class HttpServer:
         host: str,
         port: int,
         threads: int,
-        channel: type[Channel] = Channel,
+        channel: Callable[..., Channel] = Channel,
         **adjustments: Any,
     ) -> None:
         """Listen; a channel is what waitress makes of a connection.

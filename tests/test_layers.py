@@ -96,7 +96,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.rrd.live",),
     ("kwapi.plugins.rrd.pages",),
     ("kwapi.plugins.api.cors", "kwapi.plugins.api.pages", "kwapi.plugins.api.query", "kwapi.plugins.api.schemas"),
-    ("kwapi.plugins.api.metrics", "kwapi.plugins.api.problems", "kwapi.plugins.api.stream"),
+    ("kwapi.plugins.api.metrics", "kwapi.plugins.api.problems", "kwapi.plugins.api.stream", "kwapi.plugins.api.turns"),
     ("kwapi.plugins.api.openapi", "kwapi.plugins.api.serving", "kwapi.plugins.api.v1", "kwapi.plugins.api.v2"),
     ("kwapi.plugins.api.orders", "kwapi.plugins.api.views", "kwapi.plugins.rrd.views"),
     ("kwapi.plugins.api.app", "kwapi.plugins.rrd.app"),

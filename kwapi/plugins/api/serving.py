@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from waitress.task import ErrorTask
 
 from kwapi import service
 from kwapi.plugins.api.problems import PROBLEM_TYPE, problem
+from kwapi.plugins.api.turns import Turns
 from kwapi.tls import Front
 
 LIMITS = {  # of waitress
@@ -47,6 +49,15 @@ class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
 class _Channel(service.Channel):
     error_task_class = _Refusal
 
+    def __init__(self, turns: Turns, *args: Any, **given: Any) -> None:
+        self._turns = turns
+        super().__init__(*args, **given)
+
+    def service(self) -> None:
+        """Answer a request."""
+        with self._turns.turn():
+            super().service()
+
 
 def keep_pauses_short() -> None:
     """Have requests hold up the thread of the bus as little as Python allows; called once, before any thread starts.
@@ -75,13 +86,14 @@ def serving_problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
 
 def serving_tasks(conf: cfg.ConfigOpts, application: Any, directory: Path) -> list[service.Task]:
     """Return the tasks that answer; the directory holds a socket that nobody else may use."""
+    channel = partial(_Channel, Turns())
     if not conf.tls_certificate_file:
-        server = service.HttpServer(application, conf.host, conf.port, conf.threads, _Channel, **LIMITS)
+        server = service.HttpServer(application, conf.host, conf.port, conf.threads, channel, **LIMITS)
         return [service.Task("http", server.run)]
     # By its descriptor, which stays open: the path of a socket may have 107 bytes.
     behind = Path(f"/proc/self/fd/{os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}") / SOCKET
     front = Front(conf.host, conf.port, conf.tls_certificate_file, conf.tls_key_file, behind)
     server = service.HttpServer(
-        application, conf.host, conf.port, conf.threads, _Channel, unix_socket=str(behind), url_scheme="https", **LIMITS
+        application, conf.host, conf.port, conf.threads, channel, unix_socket=str(behind), url_scheme="https", **LIMITS
     )
     return [service.Task("https", front.run), service.Task("http", server.run)]
