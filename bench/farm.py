@@ -25,7 +25,8 @@ from typing import Any
 from bench import bmc, pdu
 from bench.agents import agents
 from bench.processes import Usage, children, machine_cpu_seconds, usage
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.measurement import Message
 from kwapi.signing import KeyRing, read_key
 

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from bench.processes import cpu_seconds
-from kwapi.bus import Gate, Publisher, Subscriber
+from kwapi.bus import Publisher, Subscriber
+from kwapi.gate import Gate
 from kwapi.measurement import Measurement, Message
 from kwapi.signing import KeyRing, read_key
 

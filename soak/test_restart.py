@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener

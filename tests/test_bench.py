@@ -11,10 +11,10 @@ from pysnmp.proto.api import v2c
 from bench import api, bmc, collector, farm, graphs, pdu, rrd
 from bench.agents import agents
 from bench.traffic import Client
-from kwapi.bus import Gate
 from kwapi.drivers.ipmi.driver import Ipmi
 from kwapi.drivers.snmp.driver import Snmp
 from kwapi.errors import CredentialsRefused
+from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.signing import KeyRing
 from tests.messages import KEY, message

@@ -13,7 +13,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.spool.segment", "kwapi.streams", "kwapi.sockets"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
-    ("kwapi.replay",),
+    ("kwapi.gate", "kwapi.replay"),
     ("kwapi.bus",),
     ("kwapi.plugins.positions",),
     ("kwapi.mistakes", "kwapi.option_types"),

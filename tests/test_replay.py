@@ -9,8 +9,9 @@ import msgspec
 import pytest
 import zmq
 
-from kwapi.bus import Gate, Publisher, Subscriber
+from kwapi.bus import Publisher, Subscriber
 from kwapi.errors import ConfigError
+from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.replay import Service
 from kwapi.signing import KeyRing, key_from

@@ -15,12 +15,13 @@ from pathlib import Path
 import msgspec
 
 from kwapi import service
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
 from kwapi.cli.files import add_file_arguments
 from kwapi.cli.table import show
 from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
+from kwapi.gate import Gate
 from kwapi.health import DOWN, HUNG, MUTED, STALE, STARTING, STATES, UP, Health
 from kwapi.signing import KeyRing, read_key
 

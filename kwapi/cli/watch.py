@@ -14,11 +14,11 @@ from queue import Empty, Full, Queue
 from typing import TextIO
 
 from kwapi import service
-from kwapi.bus import Gate
 from kwapi.cli.files import add_file_arguments
 from kwapi.cli.table import cell, is_for_people, lines, show_text
 from kwapi.config import Reader
 from kwapi.errors import ConfigError
+from kwapi.gate import Gate
 from kwapi.measurement import QUANTITIES, Message, counted_probes
 from kwapi.plugins.subscription import subscriber_of
 

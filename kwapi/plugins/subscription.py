@@ -7,7 +7,8 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.plugins.positions import Saved
 from kwapi.signing import KeyRing, read_key
 from kwapi.streams import Streams

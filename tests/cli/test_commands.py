@@ -4,11 +4,11 @@ from queue import Queue
 
 import pytest
 
-from kwapi.bus import Gate
 from kwapi.cli.main import main
 from kwapi.cli.table import cell, lines, show
 from kwapi.cli.watch import Board, total_watts
 from kwapi.cli.watch import show as show_bus
+from kwapi.gate import Gate
 from kwapi.service import Task, stop
 from kwapi.signing import KeyRing
 from tests.clock import Clock

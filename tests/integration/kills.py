@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener

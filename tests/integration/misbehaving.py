@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.health import Health
 from kwapi.measurement import Message
 from kwapi.plugins.api.collector import Collector

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import rrdtool
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.plugins.rrd.store import Store
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site

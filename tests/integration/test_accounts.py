@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.plugins.api.collector import Collector
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site, free_port
 from tests.integration.listener import Listener

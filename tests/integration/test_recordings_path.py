@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.measurement import QUANTITIES
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site

@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 import rrdtool
 
-from kwapi.bus import Gate, Subscriber
+from kwapi.bus import Subscriber
+from kwapi.gate import Gate
 from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener

@@ -1,0 +1,136 @@
+"""What a subscriber believes: frames that are signed, new and well formed. The rest is counted."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from kwapi.errors import BadMessage
+from kwapi.health import TOPIC, Health, decode_health, health_topic
+from kwapi.measurement import RESERVED, Message, check_names, decode, topic_of
+from kwapi.signing import KeyRing
+from kwapi.sockets import MAX_FRAME
+from kwapi.streams import Ask, Streams, Verdict
+
+LOG = logging.getLogger(__name__)
+OWN_TOPICS, HEALTH_TOPICS = RESERVED.encode(), TOPIC.encode()  # of Kwapi itself
+
+
+class Gate:
+    """Decides frame by frame what a subscriber believes; counts the rest by reason, the lost ones too."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        *,
+        max_age: float = 600.0,
+        max_skew: float = 60.0,
+        health: bool = False,
+        streams: Streams | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.streams = streams or Streams()
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+        self.skew: dict[str, float] = {}  # seconds that our clock is ahead of a wattmeter's timestamps
+        self._keys = keys
+        self._max_age = max_age
+        self._max_skew = max_skew
+        self._health = health
+        self._clock = clock
+        self._health_streams = Streams()
+        self._probes: dict[bytes, list[str]] = {}  # the last names that were checked, by topic
+
+    @property
+    def lost(self) -> int:
+        """Return how many messages are known to be lost."""
+        return sum(account.lost for account in self.streams.accounts().values())
+
+    def take(self, frame: bytes) -> Message | Health | None:
+        """Return the message of a frame that is signed, new and well formed, None for any other bytes.
+
+        Health messages too are taken by a gate that was made for them.
+        """
+        try:
+            if len(frame) > MAX_FRAME:
+                raise BadMessage("wrong size", f"{len(frame)} bytes")
+            topic, payload = self._keys.verify(frame)
+            if topic.startswith(OWN_TOPICS):
+                wanted = self._health and topic.startswith(HEALTH_TOPICS)
+                return self._check_health(topic, payload) if wanted else None
+            message = self._check(topic, payload)
+            self.skew[message.wattmeter] = age = self._clock() - message.timestamp
+            if not self._meet(self.streams, topic, message, age):
+                return None
+        except BadMessage as error:
+            self._count(error)
+            return None
+        self.accepted += 1
+        return message
+
+    def believe(self, frame: bytes, ask: Ask) -> Message | None:
+        """Return the message of a frame that was asked for, if it is signed and well formed."""
+        try:
+            if len(frame) > MAX_FRAME:
+                raise BadMessage("wrong size", f"{len(frame)} bytes")
+            topic, payload = self._keys.verify(frame)
+            message = self._check(topic, payload)
+            if (topic, message.boot) != (ask.topic, ask.boot):
+                raise BadMessage("not asked for", f"{message.wattmeter} {message.seq}")
+        except BadMessage as error:
+            self._count(error)
+            return None
+        return message
+
+    def take_again(self, message: Message, ask: Ask) -> bool:
+        """Return whether a message that is believed is the next one."""
+        is_next = self.streams.repair(ask, message.seq)
+        self.accepted += is_next
+        return is_next
+
+    def counts(self) -> dict[str, object]:
+        """Return what was accepted, lost and rejected, and how many seconds each wattmeter's clock is behind ours."""
+        return {
+            "accepted": self.accepted,
+            "lost": self.lost,
+            "rejected": dict(self.rejected),
+            "skew": {name: round(seconds, 3) for name, seconds in self.skew.copy().items()},
+        }
+
+    def _count(self, error: BadMessage) -> None:
+        """Count a drop, and log the first, the tenth, the hundredth ... of its reason."""
+        self.rejected[error.reason] += 1
+        count = self.rejected[error.reason]
+        if count == 10 ** (len(str(count)) - 1):
+            LOG.warning("%d messages dropped so far, the last one: %s", count, error)
+            if error.reason == "unknown key":
+                LOG.warning("is the file signing_key_file here the same as where kwapi-drivers runs?")
+
+    def _check(self, topic: bytes, payload: bytes) -> Message:
+        """Return the message of a payload that is well formed and speaks for its topic."""
+        message = decode(payload)
+        if topic != topic_of(message.wattmeter):
+            raise BadMessage("wrong topic", f"{topic!r} for {message.wattmeter!r}")
+        if message.probes != self._probes.get(topic):
+            check_names(message)
+            self._probes[topic] = message.probes
+        return message
+
+    def _check_health(self, topic: bytes, payload: bytes) -> Health | None:
+        health = decode_health(payload)
+        if topic != health_topic(health.wattmeter):
+            raise BadMessage("wrong topic", f"{topic!r} for {health.wattmeter!r}")
+        return health if self._meet(self._health_streams, topic, health, self._clock() - health.timestamp) else None
+
+    def _meet(self, streams: Streams, topic: bytes, message: Message | Health, age: float) -> bool:
+        """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time."""
+        boot, seq = message.boot, message.seq
+        if not streams.knows(topic, boot):
+            if age > self._max_age:
+                raise BadMessage("too old", f"{age:.0f} s")
+            if -age > self._max_skew:
+                raise BadMessage("from the future", f"{-age:.0f} s")
+        verdict = streams.meet(topic, boot, seq)
+        if verdict is Verdict.SEEN:
+            raise BadMessage("seen before", f"{message.wattmeter} {seq}")
+        return verdict is Verdict.TAKE

@@ -1,0 +1,146 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwapi.gate import Gate
+from kwapi.health import encode_health, health_topic
+from kwapi.measurement import encode
+from kwapi.signing import KeyRing, key_from, sign
+from kwapi.streams import MAX_BOOTS
+from tests.messages import KEY, frame, message
+from tests.messages import health as new_health
+
+NOW = 1_800_000_000.0
+
+
+def gate(**limits):
+    return Gate(KeyRing([KEY]), clock=lambda: NOW, **limits)
+
+
+def fresh(**fields):
+    return frame(**{"timestamp": NOW, **fields})
+
+
+def taken(doorman, *frames):
+    return [doorman.take(each) is not None for each in frames]
+
+
+def test_a_signed_message_is_taken_once():
+    doorman = gate()
+    assert taken(doorman, fresh(seq=1), fresh(seq=1), fresh(seq=2)) == [True, False, True]
+    assert doorman.rejected == {"seen before": 1}
+    assert (doorman.accepted, doorman.lost) == (2, 0)
+
+
+def test_holes_are_counted_as_lost():
+    doorman = gate()
+    taken(doorman, fresh(seq=5), fresh(seq=9), fresh(seq=8), fresh(seq=10), fresh(wattmeter="other", seq=3))
+    assert doorman.lost == 3
+    assert doorman.rejected == {"seen before": 1}
+
+
+def test_an_unknown_boot_must_be_recent():
+    doorman = gate(max_age=600, max_skew=60)
+    old, future = fresh(timestamp=NOW - 601), fresh(timestamp=NOW + 61)
+    assert taken(doorman, old, future) == [False, False]
+    assert doorman.rejected == {"too old": 1, "from the future": 1}
+
+
+def test_a_known_boot_is_believed_whatever_its_clock_says():
+    doorman = gate()
+    assert taken(doorman, fresh(seq=1), fresh(seq=2, timestamp=NOW - 7200), fresh(seq=3, timestamp=NOW + 7200)) == [
+        True,
+        True,
+        True,
+    ]
+    assert doorman.skew == {"lyon.pdu1": -7200}
+
+
+def test_boots_are_remembered_and_their_number_is_bounded():
+    doorman = gate()
+    assert all(taken(doorman, *(fresh(boot=boot, seq=7) for boot in range(MAX_BOOTS))))
+    assert not any(taken(doorman, *(fresh(boot=boot, seq=7) for boot in range(MAX_BOOTS))))
+    assert taken(doorman, fresh(boot=99, seq=0)) == [True]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"", "wrong size"),
+        (b"lyon.pdu1.\0", "wrong size"),
+        (bytes(2 << 20), "wrong size"),
+        (frame(key=key_from(b"the key of somebody else, 32 byte"), timestamp=NOW), "unknown key"),
+        (fresh()[:-1] + bytes([fresh()[-1] ^ 1]), "bad signature"),
+        (fresh()[:-5], "bad signature"),
+        (fresh().replace(b"lyon.pdu1.", b"lyon.pdu2.", 1), "bad signature"),
+        (sign(KEY, b"lyon.pdu2.", encode(message(timestamp=NOW))), "wrong topic"),
+        (sign(KEY, b"lyon.pdu1.", b"not a payload"), "malformed"),
+        (fresh(wattmeter="a/b"), "malformed"),
+        (fresh(probes=["a/b"]), "malformed"),
+        (fresh(w=[float("nan")]), "malformed"),
+    ],
+)
+def test_everything_else_is_dropped_and_counted_by_reason(bad, reason):
+    doorman = gate()
+    assert doorman.take(bad) is None
+    assert doorman.rejected == {reason: 1}
+    assert doorman.accepted == 0
+    assert taken(doorman, fresh()) == [True]  # and changes nothing
+
+
+@given(st.binary(max_size=400))
+def test_random_bytes_never_raise(junk):
+    doorman = gate()
+    assert doorman.take(junk) is None
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
+def test_a_message_with_other_bytes_in_it_is_dropped(position, junk):
+    genuine = fresh()
+    position %= len(genuine)
+    forged = genuine[:position] + junk + genuine[position + len(junk) :]
+    doorman = gate()
+    assert (doorman.take(forged) is None) or forged == genuine
+
+
+def test_the_topics_of_kwapi_itself_are_passed_over():
+    doorman = gate()
+    assert doorman.take(sign(KEY, b"kwapi.health.lyon.pdu1.", b"x")) is None
+    assert not doorman.rejected
+    assert doorman.take(b"kwapi.health.lyon.pdu1.\0" + bytes(100)) is None
+    assert doorman.rejected == {"unknown key": 1}
+
+
+def told(topic=None, **fields):
+    health = new_health(**{"timestamp": NOW, **fields})
+    return sign(KEY, topic or health_topic(health.wattmeter), encode_health(health))
+
+
+def test_health_is_taken_once_by_a_gate_that_was_made_for_it():
+    doorman = gate(health=True)
+    first = doorman.take(told(seq=4))
+    assert (first.wattmeter, first.state) == ("lyon.pdu1", "up")
+    assert taken(doorman, told(seq=4), told(seq=9), told(boot=8, timestamp=NOW - 601)) == [False, True, False]
+    assert doorman.rejected == {"seen before": 1, "too old": 1}
+    assert doorman.lost == 0  # of what is measured
+
+
+def test_health_and_measurements_are_numbered_apart():
+    doorman = gate(health=True)
+    assert taken(doorman, fresh(boot=7, seq=5), told(seq=0), fresh(boot=7, seq=6)) == [True, True, True]
+    assert doorman.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (told(topic=b"kwapi.health.lyon.pdu2."), "wrong topic"),
+        (told(topic=b"kwapi.health."), "wrong topic"),
+        (sign(KEY, b"kwapi.health.lyon.pdu1.", b"x"), "malformed"),
+        (told()[:-1] + bytes([told()[-1] ^ 1]), "bad signature"),
+    ],
+)
+def test_other_health_is_dropped_and_counted(bad, reason):
+    doorman = gate(health=True)
+    assert doorman.take(bad) is None
+    assert doorman.rejected == {reason: 1}
