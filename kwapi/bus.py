@@ -9,23 +9,35 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Lock
+from typing import NamedTuple
 
 import msgspec
 import zmq
 
 from kwapi.errors import ConfigError
-from kwapi.gate import OWN_TOPICS, Gate
+from kwapi.gate import OWN_TOPICS, Early, Gate
 from kwapi.health import Health, encode_health, health_topic
-from kwapi.measurement import VERSION, Measurement, Message, check_values, encode, to_columns, topic_of
+from kwapi.measurement import (
+    END,
+    MEASUREMENT,
+    VERSION,
+    Measurement,
+    Message,
+    check_values,
+    encode,
+    to_columns,
+    topic_of,
+)
 from kwapi.replay import Client
 from kwapi.signing import Key, sign
 from kwapi.sockets import POLL, connect, listen, open_socket
-from kwapi.streams import Answer
+from kwapi.stream import Answer
 
 LOG = logging.getLogger(__name__)
 SUBSCRIBE = b"\1"  # begins a subscription on its way upstream, and b"\0" its end
 CAPTURE = "inproc://capture"
 DRAINED = 1000  # messages taken before the spools' answers are looked at
+Take = Callable[[Message], None]
 CATCHING_UP = 20  # ms until spools are asked again, while something is missing
 
 
@@ -63,19 +75,23 @@ class Publisher:
         return Sender(self, wattmeter, interval)
 
     def tell(self, health: Health) -> None:
-        """Send how a wattmeter is; boot and seq are ours."""
+        """Send how a wattmeter is; boot, seq and the last measurement's are ours."""
         topic = health_topic(health.wattmeter)
         with self._lock:
             if self._socket.closed:
                 return
-            seq = self._seq.get(topic, 0)
-            numbered = msgspec.structs.replace(health, boot=self.boot, seq=seq)
+            seq, sent = self._seq.get(topic, 0), self._seq.get(topic_of(health.wattmeter), 0)
+            numbered = msgspec.structs.replace(health, boot=self.boot, seq=seq, last_seq=sent - 1 if sent else None)
             self._socket.send(sign(self._key, topic, encode_health(numbered)))
             self._seq[topic] = seq + 1
 
     def close(self) -> None:
-        """Send what is queued, at most half a second long, and close the socket."""
+        """Say of each wattmeter that nothing more comes, send what is queued, at most half a second long, and close."""
         with self._lock:
+            if not self._socket.closed:
+                for topic, seq in self._seq.items():
+                    if not topic.startswith(OWN_TOPICS):
+                        self._end(topic, seq)
             self._socket.close(linger=500)
         self._context.term()
 
@@ -87,7 +103,7 @@ class Publisher:
             seq = self._seq.get(sender.topic, 0)
             message = Message(
                 version=VERSION,
-                type="measurement",
+                type=MEASUREMENT,
                 wattmeter=sender.wattmeter,
                 boot=self.boot,
                 seq=seq,
@@ -97,12 +113,29 @@ class Publisher:
                 **columns,
             )
             check_values(message)
-            frame = sign(self._key, sender.topic, encode(message))
-            self._socket.send(frame)
-            if self._keep is not None:
-                self._keep(frame)
+            self._pass_on(sender.topic, message)
             self._seq[sender.topic] = seq + 1
         return True
+
+    def _end(self, topic: bytes, seq: int) -> None:
+        message = Message(
+            version=VERSION,
+            type=END,
+            wattmeter=topic[:-1].decode(),
+            boot=self.boot,
+            seq=seq,
+            timestamp=time.time(),
+            monotonic=time.monotonic(),
+            interval=1.0,
+            probes=[],
+        )
+        self._pass_on(topic, message)
+
+    def _pass_on(self, topic: bytes, message: Message) -> None:
+        frame = sign(self._key, topic, encode(message))
+        self._socket.send(frame)
+        if self._keep is not None:
+            self._keep(frame)
 
     def _revoke(self, sender: "Sender") -> None:
         with self._lock:
@@ -128,6 +161,15 @@ class Sender:
         self._publisher._revoke(self)
 
 
+class _Take(NamedTuple):
+    """Who takes what of a subscriber: what is next, what is next and comes late, what comes early, and health."""
+
+    next: Take | None
+    late: Take | None
+    early: Take | None
+    health: Callable[[Health], None] | None
+
+
 class Subscriber:
     """Hands every believed message of some endpoints to a plugin, in order per wattmeter.
 
@@ -151,12 +193,21 @@ class Subscriber:
         self._since = since
 
     def run(
-        self, stop: Event, add: Callable[[Message], None] | None, add_health: Callable[[Health], None] | None = None
+        self,
+        stop: Event,
+        add: Take | None,
+        add_health: Callable[[Health], None] | None = None,
+        *,
+        add_late: Take | None = None,
+        show: Take | None = None,
     ) -> None:
         """Receive until stop is set. Bad input never raises; what add() raises is a bug of the plugin and does.
 
+        add() is given each wattmeter's messages in order, or add_late() those that were missed and come from a spool;
+        meanwhile show() is given what comes live, to be shown and not to be counted: add_late() gets it in its turn.
         add_health() is given the health messages, if the gate takes them; without add() there are only these.
         """
+        take = _Take(add, add_late or add, show, add_health)
         context = zmq.Context()
         socket = open_socket(context, zmq.SUB)
         client = Client(context, self._spools if add is not None else (), self.gate.streams)
@@ -164,7 +215,7 @@ class Subscriber:
             for name in self._names:
                 if add is not None:
                     socket.subscribe(topic_of(name) if name else b"")
-                if add_health is not None:
+                if self.gate.health:
                     socket.subscribe(health_topic(name))
             for endpoint in self._endpoints:
                 connect(socket, endpoint)
@@ -175,22 +226,16 @@ class Subscriber:
                 poller.register(each, zmq.POLLIN)
             while not stop.is_set():
                 poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
-                self._drain(socket, stop, add, add_health)
-                if add is not None and client.sockets:
-                    self._repair(client, add)
+                self._drain(socket, stop, take)
+                if take.late is not None and client.sockets:
+                    self._repair(client, take.late)
                     client.ask()
         finally:
             client.close()
             socket.close(linger=0)
             context.term()
 
-    def _drain(
-        self,
-        socket: "zmq.Socket[bytes]",
-        stop: Event,
-        add: Callable[[Message], None] | None,
-        add_health: Callable[[Health], None] | None,
-    ) -> None:
+    def _drain(self, socket: "zmq.Socket[bytes]", stop: Event, take: "_Take") -> None:
         """Take what has come, without asking poll() for each: that call costs more than the message."""
         for _ in range(DRAINED):
             try:
@@ -200,28 +245,33 @@ class Subscriber:
             # Should somebody send several parts, each is judged as a frame of its own.
             taken = self.gate.take(frame)
             if isinstance(taken, Message):
-                if add is not None:
-                    add(taken)
-            elif taken is not None and add_health is not None:
-                add_health(taken)
+                if take.next is not None:
+                    take.next(taken)
+            elif isinstance(taken, Early):
+                if take.early is not None:
+                    take.early(taken.message)
+            elif taken is not None and take.health is not None:
+                take.health(taken)
             if stop.is_set():
                 return
 
-    def _repair(self, client: Client, add: Callable[[Message], None]) -> None:
+    def _repair(self, client: Client, add: Take) -> None:
         """Take what the spools have answered. A frame that is not believed is as good as none, whatever its number."""
         for ask, said, frames in client.answers():
-            due, has = ask.first, None
+            due, has, refused = ask.first, None, 0
             for frame in frames:
                 if (message := self.gate.believe(frame, ask)) is None:
+                    refused += 1
                     continue
                 if not self.gate.take_again(message, ask):
                     has = message.seq if message.seq > due else None
                     break
-                add(message)
+                if message.type == MEASUREMENT:
+                    add(message)
                 due += 1
             if has is None and due > ask.first and said.end is not None and said.end >= due:
                 has = due
-            self.gate.streams.answer(ask, Answer(has, said.end, said.boots))
+            self.gate.streams.answer(ask, Answer(has, said.end, said.boots, refused))
 
 
 class Proxy:

@@ -4,16 +4,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kwapi.errors import BadMessage
 from kwapi.health import TOPIC, Health, decode_health, health_topic
-from kwapi.measurement import RESERVED, Message, check_names, decode, topic_of
+from kwapi.measurement import END, RESERVED, Message, check_names, decode, topic_of
 from kwapi.signing import KeyRing
 from kwapi.sockets import MAX_FRAME
-from kwapi.streams import Ask, Streams, Verdict
+from kwapi.stream import Ask, Verdict
+from kwapi.streams import Streams
 
 LOG = logging.getLogger(__name__)
 OWN_TOPICS, HEALTH_TOPICS = RESERVED.encode(), TOPIC.encode()  # of Kwapi itself
+
+
+class Early(NamedTuple):
+    """A message that is believed and came before its turn: it will come once more, after those that are missing."""
+
+    message: Message
 
 
 class Gate:
@@ -25,10 +33,12 @@ class Gate:
         *,
         max_age: float = 600.0,
         max_skew: float = 60.0,
+        since: float = 0.0,
         health: bool = False,
         streams: Streams | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Of runs of publishers that are new to us, believe what is younger than max_age and not from before a time."""
         self.streams = streams or Streams()
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
@@ -36,7 +46,8 @@ class Gate:
         self._keys = keys
         self._max_age = max_age
         self._max_skew = max_skew
-        self._health = health
+        self.health = health  # whether health messages are taken
+        self._since = since
         self._clock = clock
         self._health_streams = Streams()
         self._probes: dict[bytes, list[str]] = {}  # the last names that were checked, by topic
@@ -46,27 +57,31 @@ class Gate:
         """Return how many messages are known to be lost."""
         return sum(account.lost for account in self.streams.accounts().values())
 
-    def take(self, frame: bytes) -> Message | Health | None:
+    def take(self, frame: bytes) -> Message | Early | Health | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes.
 
-        Health messages too are taken by a gate that was made for them.
+        Health messages too are taken by a gate that was made for them. The end of a publisher's run is for us only.
         """
         try:
             if len(frame) > MAX_FRAME:
                 raise BadMessage("wrong size", f"{len(frame)} bytes")
             topic, payload = self._keys.verify(frame)
             if topic.startswith(OWN_TOPICS):
-                wanted = self._health and topic.startswith(HEALTH_TOPICS)
+                wanted = self.health and topic.startswith(HEALTH_TOPICS)
                 return self._check_health(topic, payload) if wanted else None
-            message = self._check(topic, payload)
+            message = self._check_live(topic, payload)
             self.skew[message.wattmeter] = age = self._clock() - message.timestamp
-            if not self._meet(self.streams, topic, message, age):
-                return None
+            is_next = self._meet(self.streams, topic, message, age)
         except BadMessage as error:
             self._count(error)
             return None
-        self.accepted += 1
-        return message
+        if is_next:
+            self.accepted += 1
+        if message.type == END:
+            if is_next:
+                self.streams.end(topic, message.boot)
+            return None
+        return message if is_next else Early(message)
 
     def believe(self, frame: bytes, ask: Ask) -> Message | None:
         """Return the message of a frame that was asked for, if it is signed and well formed."""
@@ -77,6 +92,8 @@ class Gate:
             message = self._check(topic, payload)
             if (topic, message.boot) != (ask.topic, ask.boot):
                 raise BadMessage("not asked for", f"{message.wattmeter} {message.seq}")
+            if message.timestamp < self._since and self.streams.is_hearsay(topic):
+                raise BadMessage("too old", f"{self._clock() - message.timestamp:.0f} s")
         except BadMessage as error:
             self._count(error)
             return None
@@ -86,6 +103,8 @@ class Gate:
         """Return whether a message that is believed is the next one."""
         is_next = self.streams.repair(ask, message.seq)
         self.accepted += is_next
+        if is_next and message.type == END:
+            self.streams.end(ask.topic, ask.boot)
         return is_next
 
     def counts(self) -> dict[str, object]:
@@ -106,6 +125,13 @@ class Gate:
             if error.reason == "unknown key":
                 LOG.warning("is the file signing_key_file here the same as where kwapi-drivers runs?")
 
+    def _check_live(self, topic: bytes, payload: bytes) -> Message:
+        try:
+            return self._check(topic, payload)
+        except BadMessage:
+            self.streams.refuse(topic)  # for a signed frame: what is missing then is not lost
+            raise
+
     def _check(self, topic: bytes, payload: bytes) -> Message:
         """Return the message of a payload that is well formed and speaks for its topic."""
         message = decode(payload)
@@ -120,13 +146,16 @@ class Gate:
         health = decode_health(payload)
         if topic != health_topic(health.wattmeter):
             raise BadMessage("wrong topic", f"{topic!r} for {health.wattmeter!r}")
-        return health if self._meet(self._health_streams, topic, health, self._clock() - health.timestamp) else None
+        self._meet(self._health_streams, topic, health, self._clock() - health.timestamp)
+        if health.last_seq is not None:
+            self.streams.told(topic_of(health.wattmeter), health.boot, health.last_seq)
+        return health
 
     def _meet(self, streams: Streams, topic: bytes, message: Message | Health, age: float) -> bool:
         """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time."""
         boot, seq = message.boot, message.seq
         if not streams.knows(topic, boot):
-            if age > self._max_age:
+            if age > self._max_age or message.timestamp < self._since:
                 raise BadMessage("too old", f"{age:.0f} s")
             if -age > self._max_skew:
                 raise BadMessage("from the future", f"{-age:.0f} s")

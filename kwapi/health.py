@@ -24,7 +24,8 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=F
 
     ``polls`` ended so far or were given up, ``failures`` of them without an answer, ``in_a_row`` of these since the
     last good one; ``missed`` beats passed while a poll took longer than the interval; ``poll_seconds`` is the duration
-    of the last poll; ``next_within`` the seconds in which the next health message is to be expected.
+    of the last poll; ``next_within`` the seconds in which the next health message is to be expected; ``last_seq`` that
+    of the last measurement of this boot.
     """
 
     version: int
@@ -46,6 +47,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=F
     in_a_row: int = 0
     missed: int = 0
     restarts: int = 0
+    last_seq: int | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()

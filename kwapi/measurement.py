@@ -16,6 +16,7 @@ import msgspec
 from kwapi.errors import BadMessage
 
 VERSION = 1
+MEASUREMENT, END = "measurement", "end"  # types of messages
 LEVELS = ("device", "inlet", "phase", "bank", "outlet")  # outermost first
 EXPORT = "@export"  # ends the id of a probe that counts what flows back into the grid
 NAME_BYTES = 80
@@ -47,7 +48,7 @@ class Measurement:
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """What one wattmeter reports of one instant.
+    """What one wattmeter reports of one instant; or, of type END and without probes, that its publisher ends.
 
     ``timestamp`` is Unix seconds UTC, ``monotonic`` the seconds of a clock that never steps and is comparable within
     one ``boot``, ``interval`` the seconds expected between messages. Each column is as long as ``probes``.
@@ -129,8 +130,8 @@ def to_columns(measurements: Sequence[Measurement]) -> dict[str, list[Any]]:
 def check_values(message: Message) -> None:
     """Raise BadMessage unless the columns fit together and every number is finite and in range. Names are not read."""
     count = len(message.probes)
-    if not count:
-        raise BadMessage("malformed", "no probes")
+    if bool(count) == (message.type == END):
+        raise BadMessage("malformed", f"{count} probes")
     if len(set(message.probes)) != count:
         raise BadMessage("malformed", "a probe twice")
     for column in _COLUMNS(message):
@@ -170,7 +171,7 @@ def decode(payload: bytes) -> Message:
         raise BadMessage("malformed", str(error)) from error
     if message.version != VERSION:
         raise BadMessage("unknown version", str(message.version))
-    if message.type != "measurement":
+    if message.type not in (MEASUREMENT, END):
         raise BadMessage("unknown type", message.type)
     check_values(message)
     return message

@@ -19,7 +19,8 @@ import zmq
 from kwapi.errors import ConfigError
 from kwapi.sockets import POLL, connect, listen, open_socket
 from kwapi.spool.reader import CannotRead, Reader
-from kwapi.streams import Ask, Streams
+from kwapi.stream import Ask
+from kwapi.streams import Streams
 
 LOG = logging.getLogger(__name__)
 

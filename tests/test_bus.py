@@ -205,6 +205,7 @@ def test_health_is_heard_beside_measurements_or_alone_and_by_prefix():
     assert names == [{"lyon.pdu1"}, {"lyon.pdu1"}, {"lyon.pdu1", "rennes.pdu1"}]
     assert {each.wattmeter for each in measured} == {"lyon.pdu1"}
     assert {health.boot for health in heard[0]} == {publisher.boot}
+    assert [health.last_seq for health in heard[0]] == [health.seq - 1 if health.seq else None for health in heard[0]]
     publisher.tell(new_health())  # after the end: nothing
 
 

@@ -2,11 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwapi.gate import Gate
+from kwapi.gate import Early, Gate
 from kwapi.health import encode_health, health_topic
 from kwapi.measurement import encode
 from kwapi.signing import KeyRing, key_from, sign
-from kwapi.streams import MAX_BOOTS
+from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Position
+from kwapi.streams import Streams
 from tests.messages import KEY, frame, message
 from tests.messages import health as new_health
 
@@ -56,6 +57,82 @@ def test_a_known_boot_is_believed_whatever_its_clock_says():
     assert doorman.skew == {"lyon.pdu1": -7200}
 
 
+def ending(**fields):
+    return fresh(type="end", probes=[], w=None, kwh=None, **fields)
+
+
+def helped(positions=None):
+    streams = Streams(positions, spools=1)
+    streams.heard_of_spool(0)
+    return streams
+
+
+def account(doorman):
+    return doorman.streams.accounts()[b"lyon.pdu1."]
+
+
+def test_the_end_of_a_publisher_is_counted_and_nobody_else_is_given_it():
+    doorman = gate()
+    assert taken(doorman, fresh(seq=0), ending(seq=1), ending(seq=1), fresh(boot=2, seq=0)) == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert account(doorman) == Account(delivered=3, duplicates=1)
+
+
+def test_an_end_that_a_spool_has_is_known():
+    doorman = gate(streams=helped())
+    taken(doorman, fresh(seq=0), fresh(boot=2, seq=0))
+    ask = Ask(b"lyon.pdu1.", 1, 1, None)
+    assert list(doorman.streams.asks()) == [ask]
+    assert doorman.take_again(doorman.believe(ending(seq=1), ask), ask)
+    doorman.streams.answer(ask, Answer(None, 1))
+    ask = Ask(b"lyon.pdu1.", 2, 0, 0)
+    assert list(doorman.streams.asks()) == [ask]
+    assert doorman.take_again(doorman.believe(fresh(boot=2, seq=0), ask), ask)
+    assert account(doorman) == Account(delivered=3, repaired=2)
+
+
+def test_what_comes_before_its_turn_is_known_as_that():
+    doorman = gate(streams=helped())
+    first, early = doorman.take(fresh(seq=0)), doorman.take(fresh(seq=2, w=[7.0]))
+    assert not isinstance(first, Early)
+    assert isinstance(early, Early)
+    assert early.message.w == [7.0]
+    assert doorman.take(ending(seq=3)) is None
+    assert account(doorman) == Account(delivered=1, awaited=3)
+
+
+def test_a_signed_message_that_is_none_is_rejected_and_not_lost():
+    doorman = gate()
+    assert taken(doorman, fresh(seq=0), fresh(seq=1, w=[float("nan")]), fresh(seq=4)) == [True, False, True]
+    assert account(doorman) == Account(delivered=2, rejected=1, lost=2)
+
+
+def test_what_was_sent_before_we_were_stopped_is_no_news_of_a_boot_that_we_do_not_know():
+    """Somebody recorded it, and waited until we had forgotten."""
+    doorman = gate(since=NOW - 60, streams=Streams({b"lyon.pdu1.": Position(9, 5)}))
+    assert taken(doorman, fresh(boot=8, seq=3, timestamp=NOW - 61), fresh(boot=9, seq=4, timestamp=NOW - 61)) == [
+        False,
+        False,
+    ]
+    assert doorman.rejected == {"too old": 1, "seen before": 1}
+    assert taken(doorman, fresh(boot=9, seq=5, timestamp=NOW - 61), fresh(boot=10, seq=0)) == [True, True]
+
+
+def test_a_spool_alone_is_not_believed_about_a_time_before_we_were_stopped():
+    doorman = gate(since=NOW - 60, streams=helped())
+    doorman.streams.discover(b"lyon.pdu1.", 8, 0)
+    (ask,) = doorman.streams.asks()
+    assert doorman.believe(fresh(boot=8, timestamp=NOW - 61), ask) is None
+    assert doorman.rejected == {"too old": 1}
+    assert doorman.believe(fresh(boot=8, timestamp=NOW - 59), ask) is not None
+    doorman.take(fresh(boot=8, seq=5))
+    assert doorman.believe(fresh(boot=8, timestamp=NOW - 61), ask) is not None
+
+
 def test_boots_are_remembered_and_their_number_is_bounded():
     doorman = gate()
     assert all(taken(doorman, *(fresh(boot=boot, seq=7) for boot in range(MAX_BOOTS))))
@@ -78,6 +155,8 @@ def test_boots_are_remembered_and_their_number_is_bounded():
         (fresh(wattmeter="a/b"), "malformed"),
         (fresh(probes=["a/b"]), "malformed"),
         (fresh(w=[float("nan")]), "malformed"),
+        (fresh(probes=[], w=None, kwh=None), "malformed"),
+        (fresh(type="end"), "malformed"),
     ],
 )
 def test_everything_else_is_dropped_and_counted_by_reason(bad, reason):
@@ -123,6 +202,12 @@ def test_health_is_taken_once_by_a_gate_that_was_made_for_it():
     assert taken(doorman, told(seq=4), told(seq=9), told(boot=8, timestamp=NOW - 601)) == [False, True, False]
     assert doorman.rejected == {"seen before": 1, "too old": 1}
     assert doorman.lost == 0  # of what is measured
+
+
+def test_health_tells_of_the_newest_measurement():
+    doorman = gate(health=True)
+    assert taken(doorman, fresh(boot=7, seq=5), told(seq=0, last_seq=5), told(seq=1, last_seq=8)) == [True] * 3
+    assert account(doorman) == Account(delivered=1, lost=3)
 
 
 def test_health_and_measurements_are_numbered_apart():

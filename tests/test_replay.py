@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from kwapi.replay import Service
 from kwapi.signing import KeyRing, key_from
 from kwapi.spool.store import Spool
 from kwapi.streams import Streams
-from tests.messages import KEY, frame
+from tests.messages import KEY, frame, health
 from tests.waiting import eventually
 
 HUGE = [b"12345678", msgspec.msgpack.encode({"type": "frames", "topic": b"lyon.pdu1.", "boot": 2**64 - 1, "first": 0})]
@@ -76,20 +77,41 @@ class LossyGate(Gate):
         return super().take(frame) if self.heard % 3 else None
 
 
+class DeafGate(Gate):
+    """One that hears of health only, while it is so."""
+
+    heard, is_deaf = 0, False
+
+    def take(self, frame):
+        if self.is_deaf and not frame.startswith(b"kwapi."):
+            self.heard += 1
+            return None
+        return super().take(frame)
+
+
 class Plugin:
     """A subscriber that writes down what it is given."""
 
     def __init__(self, site, positions=None, since=None, key=KEY, gate=Gate):
-        self.taken = []
+        self.taken, self.late, self.shown = [], [], []
         self.streams = Streams(positions, spools=1)
         self.gate = gate(KeyRing([key]), streams=self.streams)
         self.subscriber = Subscriber([site.bus], [], self.gate, spools=[site.replay], since=since)
 
     def running(self):
-        return running(lambda stop: self.subscriber.run(stop, self.add))
+        return running(
+            lambda stop: self.subscriber.run(stop, self.add, add_late=self.add_late, show=self._noting(self.shown))
+        )
 
     def add(self, message):
-        self.taken.append((message.wattmeter, message.boot, message.seq))
+        self._noting(self.taken)(message)
+
+    def add_late(self, message):
+        self.add(message)
+        self._noting(self.late)(message)
+
+    def _noting(self, notes):
+        return lambda message: notes.append((message.wattmeter, message.boot, message.seq))
 
 
 @pytest.fixture
@@ -159,6 +181,49 @@ def test_the_end_of_a_publisher_that_was_restarted_is_got(site):
         eventually(lambda: after.streams.behind() == 0)
     boot, taken = site.publisher.boot, before.taken + after.taken
     assert taken == first + [("lyon.pdu1", boot, seq) for seq in range(len(taken) - len(first))]
+
+
+def test_the_newest_messages_of_a_wattmeter_that_fell_silent_are_got(site):
+    """Nothing tells of them but its health."""
+    plugin = Plugin(site, gate=partial(DeafGate, health=True))
+    with plugin.running():
+        heard(plugin, site)
+        plugin.gate.is_deaf = True
+        site.publish(5)
+        eventually(lambda: plugin.gate.heard >= 5)
+        plugin.gate.is_deaf = False
+        site.publisher.tell(health(timestamp=time.time()))
+        eventually(lambda: plugin.taken == all_of(site, plugin))
+    assert plugin.streams.accounts()[b"lyon.pdu1."].repaired >= 5
+
+
+def test_a_publisher_that_is_stopped_says_so_and_one_that_is_killed_does_not(site):
+    plugin = Plugin(site)
+    with plugin.running():
+        heard(plugin, site)
+        site.restart()
+        eventually(lambda: site.publish(1) or site.publisher.boot in {boot for _, boot, _ in plugin.taken})
+        assert plugin.streams.accounts()[b"lyon.pdu1."].unknown_ends == 0
+        site.publisher._seq.clear()  # as if it had never been: a kill -9 says nothing
+        site.restart()
+        eventually(lambda: site.publish(1) or site.publisher.boot in {boot for _, boot, _ in plugin.taken})
+        assert plugin.streams.accounts()[b"lyon.pdu1."].unknown_ends == 1
+    assert {name for name, _, _ in plugin.taken} == {"lyon.pdu1"}
+
+
+def test_what_comes_live_is_shown_while_what_was_missed_is_still_to_come(site):
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    site.publish(2000)
+    after = Plugin(site, before.streams.positions())
+    with after.running():
+        eventually(lambda: site.publish(1) or after.shown)
+        eventually(lambda: after.taken[-1:] >= after.shown[-1:])
+    assert set(after.shown) <= set(after.late)
+    taken = before.taken + after.taken
+    assert taken == all_of(site, before)[: len(taken)]
+    assert len(after.late) >= 2000
 
 
 def test_a_hole_in_what_is_heard_is_filled(site):

@@ -7,20 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwapi.streams import (
-    AGAIN,
-    LAG,
-    MAX_BOOTS,
-    MAX_GOALS,
-    UNHEARD,
-    Account,
-    Answer,
-    Ask,
-    Lost,
-    Position,
-    Streams,
-    Verdict,
-)
+from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Position, Verdict
+from kwapi.streams import AGAIN, LAG, MAX_GOALS, UNHEARD, Streams
 from tests.clock import Clock
 
 TOPIC, A, B = b"lyon.pdu1.", 10, 20
@@ -75,21 +63,21 @@ def account(streams):
 
 def test_a_stream_begins_where_it_is_first_heard_and_goes_on(streams):
     assert met(streams, 5, 6, 7) == [TAKE] * 3
-    assert account(streams) == Account(taken=3)
+    assert account(streams) == Account(delivered=3)
     assert streams.positions() == {TOPIC: Position(A, 8)}
 
 
 def test_what_was_taken_is_not_taken_again(streams):
     assert met(streams, 5, 6, 5, 4, 6) == [TAKE, TAKE, SEEN, SEEN, SEEN]
-    assert account(streams).seen == 3
+    assert account(streams).duplicates == 3
 
 
 def test_without_a_spool_a_hole_is_lost_at_once(clock):
     streams = Streams(clock=clock)
     assert met(streams, 0, 3, 4) == [TAKE] * 3
     assert met(streams, 2, 3, boot=B) == [TAKE] * 2
-    assert account(streams) == Account(taken=5, lost=4)
-    assert list(streams.losses) == [Lost(TOPIC, A, 1, 2), Lost(TOPIC, B, 0, 1)]
+    assert account(streams) == Account(delivered=5, lost=4, unknown_ends=1)
+    assert list(streams.losses) == [Lost(TOPIC, A, 1, 2), Lost(TOPIC, A, 5, None), Lost(TOPIC, B, 0, 1)]
     assert list(streams.asks()) == []
 
 
@@ -114,7 +102,7 @@ def test_a_hole_is_asked_for_and_what_comes_meanwhile_too(streams):
     assert ask == Ask(TOPIC, A, 4, 5, 0)
     assert answer(streams, ask, {A: range(6)}) == [4, 5]
     assert met(streams, 6, 7) == [TAKE, TAKE]
-    assert account(streams) == Account(taken=8, repaired=5)
+    assert account(streams) == Account(delivered=8, repaired=5)
 
 
 def test_a_saved_position_is_gone_on_from(clock):
@@ -129,22 +117,98 @@ def test_the_end_of_a_boot_is_asked_for_before_the_next_one(streams):
     assert met(streams, 1, boot=B) == [LATER]
     assert repaired(streams, [{A: range(4), B: range(2)}]) == [(A, 2), (A, 3), (B, 0), (B, 1)]
     assert met(streams, 2, boot=B) == [TAKE]
-    assert account(streams) == Account(taken=7, repaired=4)
+    assert account(streams) == Account(delivered=7, repaired=4, unknown_ends=1)
 
 
-def test_an_end_that_no_spool_knows_is_said_to_be_unknown(streams):
+def test_an_end_that_was_not_told_is_said_to_be_unknown(streams):
+    """A spool that has nothing more may have been killed together with the publisher."""
     met(streams, 0)
     met(streams, 0, boot=B)
-    assert repaired(streams, [{B: range(1)}]) == [(B, 0)]
+    assert repaired(streams, [{A: range(3), B: range(1)}]) == [(A, 1), (A, 2), (B, 0)]
     assert (account(streams).unknown_ends, account(streams).lost) == (1, 0)
-    assert list(streams.losses) == [Lost(TOPIC, A, 1, None)]
+    assert list(streams.losses) == [Lost(TOPIC, A, 3, None)]
+
+
+def test_an_end_that_was_told_is_known(streams, clock):
+    met(streams, 0, 1)
+    streams.end(TOPIC, A)
+    met(streams, 0, boot=B)
+    assert repaired(streams, [{A: range(2), B: range(1)}]) == [(B, 0)]
+    assert account(streams) == Account(delivered=3, repaired=1)
+    unhelped = Streams(clock=clock)
+    unhelped.meet(TOPIC, A, 0)
+    unhelped.end(TOPIC, A)
+    assert unhelped.meet(TOPIC, B, 0) is TAKE
+    assert account(unhelped) == Account(delivered=2)
+
+
+def test_an_end_that_is_told_late_is_known_then(clock):
+    streams = Streams(clock=clock)
+    met(streams, 0, 1)
+    met(streams, 0, boot=B)
+    assert account(streams).unknown_ends == 1
+    met(streams, 2)
+    streams.end(TOPIC, A)
+    streams.end(TOPIC, A)
+    assert account(streams).unknown_ends == 0
+    streams.end(TOPIC, 77)  # of which nothing was taken
+    assert met(streams, 1, boot=B) == [TAKE]
+
+
+def test_the_newest_messages_of_a_wattmeter_that_fell_silent_are_asked_for(streams):
+    met(streams, 0)
+    streams.told(TOPIC, A, 0)
+    assert streams.behind() == 0
+    streams.told(TOPIC, A, 3)
+    assert account(streams) == Account(delivered=1, awaited=3)
+    streams.told(TOPIC, A, 4)
+    streams.told(TOPIC, A, 2)
+    assert repaired(streams, [{A: range(5)}]) == [(A, seq) for seq in range(1, 5)]
+    streams.told(TOPIC, B, 1)
+    streams.told(b"new.", B, 1)  # it spoke before we listened
+    assert repaired(streams, [{A: range(5), B: range(2)}]) == [(B, 0), (B, 1)]
+    assert account(streams) == Account(delivered=7, repaired=6, unknown_ends=1)
+    assert met(streams, 2, boot=B) == [TAKE]
+
+
+def test_without_a_spool_what_we_are_told_of_is_lost(clock):
+    streams = Streams(clock=clock)
+    met(streams, 0)
+    streams.told(TOPIC, A, 2)
+    streams.told(TOPIC, B, 1)
+    assert met(streams, 2, 3, boot=B) == [TAKE, TAKE]
+    assert account(streams) == Account(delivered=3, lost=4, unknown_ends=1)
+
+
+def test_what_is_awaited_is_known_up_to_what_came_last(streams):
+    met(streams, 0, 3, 4)
+    assert account(streams) == Account(delivered=1, awaited=4)
+    met(streams, 1, boot=B)
+    assert account(streams).awaited == 6
+    assert account(streams).produced == 7
+
+
+def test_what_was_refused_is_not_lost(streams, clock):
+    """Whoever signed it said nothing that could be taken."""
+    met(streams, 0, 5)
+    (ask,) = streams.asks()
+    assert streams.repair(ask, 1)
+    streams.answer(ask, Answer(4, 5, refused=2))
+    assert repaired(streams, [{A: (0, 1, 4, 5)}]) == [(A, 4), (A, 5)]
+    assert account(streams) == Account(delivered=4, rejected=2, repaired=3)
+    unhelped = Streams(clock=clock)
+    unhelped.refuse(TOPIC)  # it is not known
+    assert [unhelped.meet(TOPIC, A, seq) for seq in (0, 1)] == [TAKE, TAKE]
+    unhelped.refuse(TOPIC)
+    assert unhelped.meet(TOPIC, A, 4) is TAKE
+    assert account(unhelped) == Account(delivered=3, rejected=1, lost=1)
 
 
 def test_what_no_spool_has_any_more_is_lost_at_once(streams):
     met(streams, 0, 9)
     assert repaired(streams, [{A: (4, 5, 8, 9)}]) == [(A, 4), (A, 5), (A, 8), (A, 9)]
     assert list(streams.losses) == [Lost(TOPIC, A, 1, 3), Lost(TOPIC, A, 6, 7)]
-    assert account(streams) == Account(taken=5, repaired=4, lost=5)
+    assert account(streams) == Account(delivered=5, repaired=4, lost=5)
 
 
 def test_what_one_spool_lacks_another_one_has(clock):
@@ -177,7 +241,7 @@ def test_what_came_live_and_is_in_no_spool_is_lost_after_a_while(streams, clock)
     for _ in range(100):
         repaired(streams, [{A: range(2)}])
         clock.now += AGAIN
-    assert account(streams) == Account(taken=2, repaired=1, lost=2)
+    assert account(streams) == Account(delivered=2, repaired=1, lost=2)
     assert met(streams, 4) == [TAKE]
 
 
@@ -191,7 +255,7 @@ def test_a_spool_that_keeps_nothing_delays_live_values_for_a_moment(streams, clo
         repaired(streams, [{A: range(1)}])
     assert verdicts[-1] is TAKE
     assert verdicts.count(LATER) * AGAIN <= 2 * LAG + 1
-    assert account(streams).taken + account(streams).lost == 200
+    assert account(streams).delivered + account(streams).lost == 200
 
 
 def test_a_spool_that_never_helps_is_given_up(streams, clock):
@@ -201,7 +265,7 @@ def test_a_spool_that_never_helps_is_given_up(streams, clock):
     clock.now += 61
     assert list(streams.asks()) == []
     assert met(streams, 5) == [TAKE]
-    assert account(streams) == Account(taken=2, lost=4)
+    assert account(streams) == Account(delivered=2, lost=4)
     assert not streams.repair(ask, 1)
 
 
@@ -373,5 +437,5 @@ def test_everything_is_taken_once_and_in_order_or_lost(chance: random.Random, dr
         is_unknown = message[0] in unknown and message[1] >= unknown[message[0]]
         accounts = (message in taken) + (message in lost)
         assert accounts == 1 or (accounts == 0 and is_unknown), message
-    assert account(streams).taken == len(taken)
+    assert account(streams).delivered == len(taken)
     assert account(streams).lost == len(lost)

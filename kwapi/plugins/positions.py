@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from kwapi.streams import Position
+from kwapi.stream import Position
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from kwapi.plugins.positions import Positions, Saved
-from kwapi.streams import Position
+from kwapi.stream import Position
 from tests.clock import Clock
 
 

@@ -25,7 +25,7 @@ from kwapi.plugins.rrd.roster import Entry, Roster
 from kwapi.plugins.rrd.series import NEVER, Listing, Series
 from kwapi.plugins.rrd.tool import HERE, Tool
 from kwapi.plugins.rrd.totals import Outlook, Totals
-from kwapi.streams import Position
+from kwapi.stream import Position
 
 __all__ = ["Probe", "Store"]
 

@@ -1,0 +1,174 @@
+"""What a subscriber has of one topic, and what became of its messages. Pure: no I/O, no clock."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+MAX_BOOTS = 16  # remembered of each topic
+
+
+class Verdict(Enum):
+    """What becomes of a message that came live."""
+
+    TAKE = "take"  # it is the next
+    SEEN = "seen before"
+    LATER = "later"  # it will be asked for, with what is missing before it
+
+
+class Position(NamedTuple):
+    """Up to where a stream was taken: the boot, and the seq that is next."""
+
+    boot: int
+    seq: int
+
+
+class Ask(NamedTuple):
+    """What is wanted of a spool, by its number: a boot's messages from the first to the last seq, or to its end."""
+
+    topic: bytes
+    boot: int
+    first: int
+    last: int | None
+    spool: int = 0
+
+
+class Lost(NamedTuple):
+    """What could not be had: from the first to the last seq, both included; or an end that nobody knows."""
+
+    topic: bytes
+    boot: int
+    first: int
+    last: int | None
+
+
+class Answer(NamedTuple):
+    """What a spool says after the messages it sends: which seq it has next of the boot, and its last, None for none.
+
+    ``boots`` are all those that it has of the topic; ``refused`` of the messages were none.
+    """
+
+    has: int | None
+    end: int | None
+    boots: Sequence[int] = ()
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of the messages of one topic that were produced since the first that was heard of."""
+
+    delivered: int = 0
+    rejected: int = 0  # their publisher signed them, and they are none
+    lost: int = 0
+    awaited: int = 0  # they are asked for
+    duplicates: int = 0  # came again, and are in none of these
+    repaired: int = 0  # of those delivered
+    unknown_ends: int = 0  # boots of which nobody knows how far they came
+
+    @property
+    def produced(self) -> int:
+        """Return how many messages there were, as far as anybody knows."""
+        return self.delivered + self.rejected + self.lost + self.awaited
+
+
+@dataclass(slots=True)
+class Stream:
+    """What was taken of one topic, and what is wanted of it."""
+
+    topic: bytes
+    boot: int
+    next: int
+    losses: deque[Lost]  # of all topics
+    older: dict[int, int] = field(default_factory=dict)  # boots before, and the seq that would be next
+    ended: set[int] = field(default_factory=set)  # those boots of all these that said that they end
+    delivered: int = 0
+    rejected: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    repaired: int = 0
+    unknown_ends: int = 0
+    goals: deque[tuple[int, int | None]] = field(
+        default_factory=deque
+    )  # boot, and its last seq wanted; none while live
+    newest: tuple[int, int] | None = None  # boot and seq of what came live meanwhile
+    refused: int = 0  # messages that came, and were none: of the next hole
+    hearsay: bool = False  # only spools have told of it
+    in_vain: bool = False  # what came live last was in no spool
+    inserted: int = 0  # boots of which spools alone have told, since it is not live
+    asked: int | None = None  # the spool that has not answered yet
+    lacking: dict[int, Answer] = field(default_factory=dict)  # by spool
+    ask_at: float = 0.0  # when to ask
+    moved_at: float = 0.0  # when it last came on
+    answered_at: float = 0.0
+
+    def account(self) -> Account:
+        """Return what became of the messages so far."""
+        known: dict[int, int] = {}
+        for boot, last in (*self.goals, *([self.newest] if self.newest else ())):
+            if last is not None:
+                known[boot] = max(last, known.get(boot, -1))
+        awaited = sum(max(last + 1 - (self.due(boot) or 0), 0) for boot, last in known.items())
+        return Account(
+            self.delivered, self.rejected, self.lost, awaited, self.duplicates, self.repaired, self.unknown_ends
+        )
+
+    def due(self, boot: int) -> int | None:
+        """Return which seq is next of a boot, None if nothing was taken of it."""
+        return self.next if boot == self.boot else self.older.get(boot)
+
+    def take(self, boot: int, seq: int) -> None:
+        """Count a message as delivered."""
+        if boot == self.boot:
+            self.next = seq + 1
+        else:
+            self.older[boot] = seq + 1
+        self.delivered += 1
+
+    def end(self, boot: int) -> None:
+        """Take note that the last message that was taken of a boot was the last that it sent."""
+        if boot not in self.ended and boot in self.older:
+            self.unknown_ends -= 1
+        self.ended.add(boot)
+
+    def begin(self, boot: int) -> None:
+        """Go on with another boot: from its first message, or from where one of two publishers was left."""
+        due = self.older.pop(boot, None)
+        if due is not None and boot not in self.ended:
+            self.unknown_ends -= 1  # that is, not now
+        if self.boot not in self.ended:
+            self.unknown_ends += 1
+            self.losses.append(Lost(self.topic, self.boot, self.next, None))
+        if len(self.older) >= MAX_BOOTS - 1:
+            oldest = next(iter(self.older))
+            del self.older[oldest]
+            self.ended.discard(oldest)
+        self.older[self.boot] = self.next
+        self.boot, self.next = boot, due or 0
+
+    def lose(self, last: int | None) -> None:
+        """Go past what is missing of the boot up to a seq. Up to an end that nobody knows there is nothing to count."""
+        if last is None or last < self.next:
+            return
+        missing = last + 1 - self.next
+        refused, self.refused = min(self.refused, missing), 0
+        self.rejected += refused
+        self.lost += missing - refused
+        self.losses.append(Lost(self.topic, self.boot, self.next, last))
+        self.next = last + 1
+
+    def insert(self, boots: Iterable[int]) -> None:
+        """Want also the boots between this one and the next of which nothing was heard live.
+
+        A boot is the time it began, which is good enough to tell those between, and for nothing else. Nobody has signed
+        the list, so only so many are believed until the stream is live again.
+        """
+        ended = self.goals.popleft()
+        following = self.goals[0] if self.goals else self.newest
+        if following is not None:
+            between = sorted(boot for boot in set(boots) - self.older.keys() if ended[0] < boot < following[0])
+            del between[MAX_BOOTS - self.inserted :]
+            self.inserted += len(between)
+            self.goals.extendleft((boot, None) for boot in reversed(between))
+        self.goals.appendleft(ended)
