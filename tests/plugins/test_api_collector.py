@@ -274,3 +274,58 @@ def test_what_is_measured_leaves_the_garbage_collector_nothing_to_walk():
             found.append(len(gc.get_objects()))
     assert found[1] - found[0] < 20, "objects for each message"
     assert not {Reading, Span} & set(map(type, gc.get_objects())), "objects for each measurement"
+
+
+def catching_up():
+    """Return a collector that heard of one message, and missed some of the ten minutes since then."""
+    clock = Clock()
+    collector = Collector(clock=Clock(), wall_clock=clock)
+    collector.add(message(seq=0, timestamp=clock.now, monotonic=0.0, w=[3600.0]))
+    collector._clock.now += 600.0
+    clock.now += 600.0
+    return collector, clock.now - 600.0
+
+
+def late(collector, began, seq, **fields):
+    collector.add_late(message(seq=seq, timestamp=began + 10.0 * seq, monotonic=10.0 * seq, **fields))
+
+
+def test_what_was_measured_long_ago_is_not_shown_as_if_it_were_now():
+    collector, began = catching_up()
+    late(collector, began, 1, w=[1000.0])
+    collector._clock.now += 1.0
+    assert collector.snapshot().probes == ()
+    late(collector, began, 57, w=[1000.0])  # half a minute ago
+    collector._clock.now += 1.0
+    (probe,) = collector.snapshot().probes
+    assert (probe.state, probe.w) == ("stale", None)
+
+
+def test_what_comes_live_is_shown_at_once_and_counted_in_its_turn():
+    collector, began = catching_up()
+    late(collector, began, 1, w=[3600.0])
+    collector.show(message(seq=3, timestamp=began + 600.0, monotonic=600.0, w=[7.0], v=[230.0]))
+    late(collector, began, 2, w=[9000.0], v=[10.0])
+    collector._clock.now += 1.0
+    (probe,) = collector.snapshot().probes
+    assert (probe.state, probe.w, probe.v, probe.kwh) == ("up", 7.0, 230.0, pytest.approx(0.035))
+    assert collector.readings() == {"taurus-1": Reading(began + 600.0, 7.0, pytest.approx(0.035))}
+    late(collector, began, 3, w=[1800.0])
+    collector.add(message(seq=4, timestamp=began + 601.0, monotonic=31.0, w=[3600.0]))
+    collector._clock.now += 1.0
+    (probe,) = collector.snapshot().probes
+    assert (probe.w, probe.kwh) == (3600.0, pytest.approx(0.041))
+
+
+def test_what_was_shown_and_never_came_in_its_turn_is_forgotten():
+    collector, began = catching_up()
+    collector.show(message(seq=9, timestamp=began + 600.0, monotonic=600.0, w=[7.0]))
+    collector.add(message(seq=11, timestamp=began + 602.0, monotonic=602.0, w=[9.0]))
+    assert collector.reading("taurus-1").w == 9.0
+
+
+def test_nothing_is_shown_of_probes_that_are_another_wattmeters():
+    collector, began = catching_up()
+    collector.show(message(wattmeter="paris.pdu2", seq=3, probes=["taurus-1", "new"], w=[7.0, 8.0]))
+    assert collector.reading("taurus-1") is None
+    assert collector.reading("new") is None

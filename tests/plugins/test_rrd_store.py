@@ -216,6 +216,23 @@ def test_a_probe_is_down_or_muted_as_its_wattmeter_says(store, clock):
     assert store.probe("taurus-2") is None
 
 
+def test_what_comes_late_is_not_shown_as_if_it_were_now_and_what_is_ahead_is(store, clock):
+    add(store, NOW - 60, watts=1.0)
+    clock.now = NOW
+    store.add_late(message(seq=1, timestamp=NOW - 59, w=[2.0]))
+    assert [(probe.state, probe.watts) for probe in store.probes()] == [("stale", 2.0)]
+    store.show(message(seq=60, timestamp=NOW, w=[7.0]))
+    store.add_late(message(seq=2, timestamp=NOW - 58, w=[3.0]))
+    assert [(probe.state, probe.watts, probe.timestamp) for probe in store.probes()] == [("up", 7.0, NOW)]
+    store.flush()
+    assert fetch(store, start=NOW - 70)[NOW - 58] == 3.0
+    assert NOW not in fetch(store)  # it has not come yet
+    store.add_late(message(seq=60, timestamp=NOW, w=[7.0]))
+    clock.now = NOW + 1
+    add(store, NOW + 1, watts=8.0)
+    assert [(probe.state, probe.watts, probe.timestamp) for probe in store.probes()] == [("up", 8.0, NOW + 1)]
+
+
 def test_a_list_that_is_lost_loses_no_probe(tmp_path, clock):
     store = Store(tmp_path, clock=clock, steady_clock=clock)
     for name in ("ü %/".rstrip("/"), "b@export"):

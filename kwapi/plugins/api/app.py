@@ -61,7 +61,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
     """Return all that kwapi-api does, in the order in which it stops; ConfigError if something cannot be had."""
     directory = Path(conf.state_dir) / DIRECTORY
     positions = Positions(directory / "positions.json")
-    subscriber = subscriber_of(conf, saved=positions.load(), repair=True)
+    subscriber = subscriber_of(conf, health=True, saved=positions.load(), repair=True)
     with ExitStack() as undo:
         registers = Registers(directory)
         undo.callback(registers.close)  # or the next start after one of the machine would tell of a loss of power
@@ -86,7 +86,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
         undo.pop_all()
 
     def hear(stopping: Event) -> None:
-        subscriber.run(stopping, add=collector.add)
+        subscriber.run(stopping, add=collector.add, add_late=collector.add_late, show=collector.show)
         streams.stop()  # nothing more comes, and they hold the threads of those that answer
 
     return [

@@ -57,6 +57,9 @@ class Collector:
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
+        self._early: dict[
+            str, tuple[int, int, float]
+        ] = {}  # by wattmeter: what is shown before its turn, and since when
         self._listeners: list[Callable[[Message], None]] = []
         self._lock = threading.Lock()  # of what add() changes, but not for those who only read it
         self._renewing = threading.Lock()  # of the snapshot
@@ -70,8 +73,31 @@ class Collector:
 
     def add(self, message: Message) -> None:
         """Take one message of the bus; they come in order for each wattmeter."""
+        self._early.pop(message.wattmeter, None)
+        self._add(message, self._clock())
+
+    def add_late(self, message: Message) -> None:
+        """Take one that was missed and comes now, in its turn: it was measured when it says."""
+        self._add(message, self._clock() - max(self._wall_clock() - message.timestamp, 0.0))
+
+    def show(self, message: Message) -> None:
+        """Show the power in a message that is ahead of its turn; its energy waits until it is added."""
+        now = self._clock()
         with self._lock:
-            taken = self._take(message)
+            self._early[message.wattmeter] = message.boot, message.seq, now
+            readings: dict[str, Reading] = {}
+            for place, name in enumerate(message.probes):
+                probe = self._probes.get(name)
+                if probe is not None and probe.wattmeter == message.wattmeter:
+                    probe.show(message, place, now)
+                    probe.tell()
+                    if (reading := probe.reading()) is not None:
+                        readings[name] = reading
+            self._list(message.wattmeter, readings, now)
+
+    def _add(self, message: Message, at: float) -> None:
+        with self._lock:
+            taken = self._take(message, at)
         if not taken or not self._listeners:
             return
         sums = self._sums(message) if self._fed else None
@@ -132,14 +158,15 @@ class Collector:
         """Return what the energy registers of a probe did other than count on, the newest last."""
         return self._events.of(probe)
 
-    def _take(self, message: Message) -> bool:
+    def _take(self, message: Message, heard_at: float) -> bool:
         """Count what a message says; return whether it was one of the wattmeter's publisher, and new."""
-        now = self._clock()
-        if (self._resumed and not self._is_new(message)) or not self._publishers.admit(message, now):
+        if (self._resumed and not self._is_new(message)) or not self._publishers.admit(message, heard_at):
             return False
+        shown_at = None if not self._early else self._early_shown_at(message)
+        if shown_at is not None:
+            heard_at = shown_at
         at = Instant(message.boot, message.timestamp, message.monotonic)
         max_gap = gap_limit(self._max_gap, message.interval)
-        rest = message if message.v or message.a or message.va else None
         write = None if self._registers is None else self._registers.write
         nothing: Column = [None] * len(message.probes)
         columns = zip(
@@ -149,27 +176,29 @@ class Collector:
         for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
             probe = self._probes.get(name)
             if probe is None or probe.wattmeter != message.wattmeter:
-                probe = self._claim(name, probe, message, now)
+                probe = self._claim(name, probe, message, heard_at)
                 if probe is None:
                     continue
-            probe.heard_at, probe.interval, probe.timestamp = now, message.interval, message.timestamp
             if message.level is not None and message.level[place] != probe.level:
                 probe.level, probe.identity = message.level[place], b""
             event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
             if event is not None:
                 LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
                 self._events.note({name: Event(message.timestamp, *event)})
-            if watts is not None:
-                probe.watts, probe.watts_timestamp = watts, message.timestamp
-            if rest is not None:
-                probe.rest, probe.place = rest, place
+            if shown_at is None:
+                probe.show(message, place, heard_at)
             if write is not None:
                 write(probe)  # before anybody is told
             probe.tell()
             if (reading := probe.reading()) is not None:
                 readings[name] = reading
-        self._list(message.wattmeter, readings, now)
+        self._list(message.wattmeter, readings, heard_at)
         return True
+
+    def _early_shown_at(self, message: Message) -> float | None:
+        """Return since when a newer message of the wattmeter is shown, None if there is none."""
+        boot, seq, shown_at = self._early.get(message.wattmeter, (message.boot, message.seq, None))
+        return shown_at if (message.boot, message.seq) != (boot, seq) else None
 
     def _tell(self, probe: Probe) -> None:
         """Show readers what is known of a probe now."""

@@ -62,6 +62,14 @@ class Probe:
     _shown: ProbeState | None = None  # made of _shown_told
     _shown_told: Told | None = None
 
+    def show(self, message: Message, place: int, heard_at: float) -> None:
+        """Take what a message says of now, at a place of its columns."""
+        self.heard_at, self.interval, self.timestamp = heard_at, message.interval, message.timestamp
+        if message.w is not None and (watts := message.w[place]) is not None:
+            self.watts, self.watts_timestamp = watts, message.timestamp
+        if message.v or message.a or message.va:
+            self.rest, self.place = message, place
+
     def tell(self) -> None:
         """Show readers what is known now."""
         total = self.energy.total

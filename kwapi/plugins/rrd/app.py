@@ -4,8 +4,8 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from oslo_config import cfg
@@ -110,9 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("showing graphs on http://%s:%d/", conf.host, conf.port)
+
+    def hear(stopping: Event) -> None:
+        subscriber.run(stopping, add=store.add, add_health=store.add_health, add_late=store.add_late, show=store.show)
+
     return service.run(
         [
-            service.Task("bus", partial(subscriber.run, add=store.add, add_health=store.add_health)),
+            service.Task("bus", hear),
             service.Task("ranking", graphs.ranking.run),
             service.Task("http", server.run),
             service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought

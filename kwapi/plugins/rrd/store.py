@@ -23,6 +23,7 @@ from kwapi.plugins.rrd.files import Files, Updater
 from kwapi.plugins.rrd.probe import Probe, natural, site_of
 from kwapi.plugins.rrd.roster import Entry, Roster
 from kwapi.plugins.rrd.series import NEVER, Listing, Series
+from kwapi.plugins.rrd.standing import Standings
 from kwapi.plugins.rrd.tool import HERE, Tool
 from kwapi.plugins.rrd.totals import Outlook, Totals
 from kwapi.stream import Position
@@ -72,6 +73,7 @@ class Store:
         self.dropped = 0  # values not newer than the last, or of the future
         self._publishers = Publishers(cleaning_interval, self.conflicts)
         self._healths = Healths()
+        self._standings = Standings()
         self._positions = positions  # where is saved up to which message all is in the files
         self._is_helped = is_helped  # whether a spool answers; a restart would wait in vain for one that doesn't
         saved = positions.load() if positions is not None else None
@@ -97,6 +99,20 @@ class Store:
 
     def add(self, message: Message) -> None:
         """Take the watts of a message, to be written by the next flush."""
+        self._standings.add(message)
+        self._add(message)
+
+    def add_late(self, message: Message) -> None:
+        """Take those of one that was missed and comes now, in its turn."""
+        age = max(self._clock() - message.timestamp, 0.0)
+        self._standings.add_late(message, self._steady_clock() - age)
+        self._add(message)
+
+    def show(self, message: Message) -> None:
+        """Show the watts of a message that is ahead of its turn, until it is added."""
+        self._standings.show(message, self._steady_clock())
+
+    def _add(self, message: Message) -> None:
         now, watts = self._steady_clock(), message.w
         if watts is None or not self._publishers.admit(message, now):
             return
@@ -340,8 +356,12 @@ class Store:
         return {site: Outlook(settled.get(site, inf), count) for site, count in expected.items()}
 
     def _probe(self, one: Series, now: float) -> Probe:
-        is_measured = one.timestamp and now - one.heard_at <= stale_after(one.interval)
-        away = self._healths.away(one.wattmeter, one.timestamp, now)
+        heard_at, timestamp, watts = one.heard_at, one.timestamp, one.watts
+        if (standing := self._standings.of(one.wattmeter)) is not None:
+            heard_at = standing.heard_at
+            timestamp, watts = standing.power_of(one.name) or (timestamp, watts)
+        is_measured = timestamp and now - heard_at <= stale_after(one.interval)
+        away = self._healths.away(one.wattmeter, timestamp, now)
         state, reason = away or ("up" if is_measured else "stale", "")
         return Probe(
             one.name,
@@ -350,8 +370,8 @@ class Store:
             site_of(one.wattmeter),
             one.level,
             one.interval,
-            one.watts,
-            one.timestamp or None,
+            watts,
+            timestamp or None,
             one.first_seen,
             state,
             reason,
