@@ -11,7 +11,7 @@ from kwapi.health import TOPIC, Health, decode_health, health_topic
 from kwapi.measurement import END, RESERVED, Message, check_names, decode, topic_of
 from kwapi.signing import KeyRing
 from kwapi.sockets import MAX_FRAME
-from kwapi.stream import Ask, Verdict
+from kwapi.stream import Account, Ask, Verdict
 from kwapi.streams import Streams
 
 LOG = logging.getLogger(__name__)
@@ -106,6 +106,10 @@ class Gate:
         if is_next and message.type == END:
             self.streams.end(ask.topic, ask.boot)
         return is_next
+
+    def account(self, wattmeter: str) -> Account | None:
+        """Return what became of a wattmeter's messages, None if nothing was heard of it; for any thread."""
+        return self.streams.account(topic_of(wattmeter))
 
     def counts(self) -> dict[str, object]:
         """Return what was accepted, lost and rejected, and how many seconds each wattmeter's clock is behind ours."""

@@ -70,7 +70,12 @@ class Account:
     @property
     def produced(self) -> int:
         """Return how many messages there were, as far as anybody knows."""
-        return self.delivered + self.rejected + self.lost + self.awaited
+        return self.settled + self.awaited
+
+    @property
+    def settled(self) -> int:
+        """Return of how many it is known what became of them."""
+        return self.delivered + self.rejected + self.lost
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ class Stream:
     losses: deque[Lost]  # of all topics
     older: dict[int, int] = field(default_factory=dict)  # boots before, and the seq that would be next
     ended: set[int] = field(default_factory=set)  # those boots of all these that said that they end
-    delivered: int = 0
+    others: int = 0  # messages settled, less ``next``, so that to take one is a single change for those who look on
     rejected: int = 0
     lost: int = 0
     duplicates: int = 0
@@ -103,15 +108,29 @@ class Stream:
     moved_at: float = 0.0  # when it last came on
     answered_at: float = 0.0
 
-    def account(self) -> Account:
-        """Return what became of the messages so far."""
+    def go_on(self, account: Account) -> None:
+        """Count on from an account."""
+        self.others = account.settled - self.next
+        self.rejected, self.lost = account.rejected, account.lost
+        self.duplicates, self.repaired = account.duplicates, account.repaired
+        self.unknown_ends = account.unknown_ends
+
+    def account(self, due: int | None = None) -> Account:
+        """Return what became of the messages so far, or up to a seq of the boot; for any thread."""
+        settled = self.others + (self.next if due is None else due)
         known: dict[int, int] = {}
         for boot, last in (*self.goals, *([self.newest] if self.newest else ())):
             if last is not None:
                 known[boot] = max(last, known.get(boot, -1))
         awaited = sum(max(last + 1 - (self.due(boot) or 0), 0) for boot, last in known.items())
         return Account(
-            self.delivered, self.rejected, self.lost, awaited, self.duplicates, self.repaired, self.unknown_ends
+            settled - self.rejected - self.lost,
+            self.rejected,
+            self.lost,
+            awaited,
+            self.duplicates,
+            self.repaired,
+            self.unknown_ends,
         )
 
     def due(self, boot: int) -> int | None:
@@ -119,12 +138,13 @@ class Stream:
         return self.next if boot == self.boot else self.older.get(boot)
 
     def take(self, boot: int, seq: int) -> None:
-        """Count a message as delivered."""
+        """Count a message as delivered; what is missing before it, of a boot that is not the newest, is lost."""
         if boot == self.boot:
             self.next = seq + 1
         else:
+            self.others += seq + 1 - self.older[boot]
+            self.lost += seq - self.older[boot]
             self.older[boot] = seq + 1
-        self.delivered += 1
 
     def end(self, boot: int) -> None:
         """Take note that the last message that was taken of a boot was the last that it sent."""
@@ -145,6 +165,7 @@ class Stream:
             del self.older[oldest]
             self.ended.discard(oldest)
         self.older[self.boot] = self.next
+        self.others += self.next - (due or 0)
         self.boot, self.next = boot, due or 0
 
     def lose(self, last: int | None) -> None:

@@ -28,13 +28,16 @@ class Streams:
     def __init__(
         self,
         positions: Mapping[bytes, Position] | None = None,
+        accounts: Mapping[bytes, Account] | None = None,
         *,
         spools: int = 0,
         wait: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on at saved positions. Without spools what is missing is lost at once; with some, after so many seconds in
-        which none of them helped; so also before one was heard of, unless there are positions of a time with spools.
+        """Go on at saved positions and accounts.
+
+        Without spools what is missing is lost at once; with some, after so many seconds in which none of them helped;
+        so also before one was heard of, unless there are positions of a time with spools.
         """
         self.losses: deque[Lost] = deque(maxlen=1000)  # the newest
         self._spools = spools
@@ -42,6 +45,9 @@ class Streams:
         self._is_heard = False  # a spool, since we began
         self._clock = clock
         self._streams = {topic: self._new(topic, *position) for topic, position in (positions or {}).items()}
+        for topic, account in (accounts or {}).items():
+            if topic in self._streams:
+                self._streams[topic].go_on(account)
         self._behind: dict[bytes, Stream] = {}  # those that catch up
         self._silent: dict[int, float] = {}  # spools that left the last question unanswered, and since when they do so
         self._away: set[int] = set()  # those of them that did so for the whole wait
@@ -70,9 +76,8 @@ class Streams:
         if due is not None and seq < due:
             stream.duplicates += 1
             return Verdict.SEEN
-        if due is not None and boot != stream.boot:  # a boot that was thought ended speaks on
-            stream.lost += seq - due
-        elif stream.goals or not (boot == stream.boot and seq == stream.next):
+        speaks_on = due is not None and boot != stream.boot  # though it was thought ended
+        if not speaks_on and (stream.goals or boot != stream.boot or seq != stream.next):
             if not self._miss(stream, boot, seq):
                 return Verdict.LATER
             stream.lose(seq - 1)
@@ -187,6 +192,22 @@ class Streams:
             return {}
         return {topic: Position(stream.boot, stream.next) for topic, stream in self._streams.copy().items()}
 
+    def standings(self) -> dict[bytes, tuple[Position, Account]]:
+        """Return the same, each with what became of the messages up to there.
+
+        The last one may be on its way to the plugin still, and is to be asked for once more.
+        """
+        standings = {}
+        for topic, (boot, seq) in self.positions().items():
+            position = Position(boot, max(seq - 1, 0))
+            standings[topic] = position, self._streams[topic].account(position.seq)
+        return standings
+
+    def account(self, topic: bytes) -> Account | None:
+        """Return what became of the messages of a topic, None if nothing was heard of it."""
+        stream = self._streams.get(topic)
+        return None if stream is None else stream.account()
+
     def accounts(self) -> dict[bytes, Account]:
         """Return what became of the messages of each topic."""
         return {topic: stream.account() for topic, stream in self._streams.copy().items()}
@@ -210,7 +231,9 @@ class Streams:
         return stream if stream is not None and stream.asked == ask.spool and stream.boot == ask.boot else None
 
     def _new(self, topic: bytes, boot: int, seq: int) -> Stream:
-        return Stream(topic, boot, seq, self.losses)
+        stream = Stream(topic, boot, seq, self.losses)
+        stream.go_on(Account())
+        return stream
 
     def _miss(self, stream: Stream, boot: int, seq: int) -> bool:
         """Take note that there is something up to a message; return whether it is to be lost rather than asked for."""

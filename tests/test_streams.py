@@ -188,6 +188,17 @@ def test_what_is_awaited_is_known_up_to_what_came_last(streams):
     assert account(streams).produced == 7
 
 
+def test_accounts_go_on_after_a_restart_from_the_last_message_on(streams, clock):
+    met(streams, 5, 6, 7, 8, 8)
+    standings = streams.standings()
+    assert standings == {TOPIC: (Position(A, 8), Account(delivered=3, duplicates=1))}
+    positions, accounts = ({topic: pair[n] for topic, pair in standings.items()} for n in range(2))
+    after = helped(positions, accounts, spools=1, clock=clock)
+    assert repaired(after, [{A: range(10)}]) == [(A, 8), (A, 9)]
+    met(after, 10)
+    assert account(after) == Account(delivered=6, duplicates=1, repaired=2)
+
+
 def test_what_was_refused_is_not_lost(streams, clock):
     """Whoever signed it said nothing that could be taken."""
     met(streams, 0, 5)
@@ -439,3 +450,4 @@ def test_everything_is_taken_once_and_in_order_or_lost(chance: random.Random, dr
         assert accounts == 1 or (accounts == 0 and is_unknown), message
     assert account(streams).delivered == len(taken)
     assert account(streams).lost == len(lost)
+    assert account(streams).settled == account(streams).produced == len(taken) + len(lost)

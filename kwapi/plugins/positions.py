@@ -5,11 +5,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from kwapi.stream import Position
+from kwapi.stream import Account, Position
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1
@@ -17,10 +18,11 @@ SOON, PERIOD = 1.0, 5.0  # seconds until they are first saved, and between saves
 
 
 class Saved(NamedTuple):
-    """Positions by topic, and when they held (Unix seconds)."""
+    """Positions and accounts by topic, and when they held (Unix seconds)."""
 
     at: float
     positions: dict[bytes, Position]
+    accounts: dict[bytes, Account]
 
 
 class Positions:
@@ -40,19 +42,21 @@ class Positions:
             positions = {
                 topic.encode(): Position(int(boot), int(seq)) for topic, (boot, seq) in saved["positions"].items()
             }
-            return Saved(float(saved["at"]), positions) if positions else None
+            accounts = {topic.encode(): Account(*map(int, counts)) for topic, counts in saved["accounts"].items()}
+            return Saved(float(saved["at"]), positions, accounts) if positions else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             LOG.warning("%s cannot be used, what was missed is not asked for: %r", self._path, error)
             return None
 
-    def save(self, positions: Mapping[bytes, Position]) -> None:
-        """Save positions that hold now."""
+    def save(self, positions: Mapping[bytes, Position], accounts: Mapping[bytes, Account] | None = None) -> None:
+        """Save positions, and accounts up to there, that hold now."""
         saved = {
             "format": FORMAT,
             "at": self._clock(),
             "positions": {topic.decode(): position for topic, position in positions.items()},
+            "accounts": {topic.decode(): astuple(account) for topic, account in (accounts or {}).items()},
         }
         temporary = self._path.with_suffix(".new")
         try:
@@ -65,13 +69,14 @@ class Positions:
         else:
             self._is_broken = False
 
-    def run(self, stop: Event, positions: Callable[[], Mapping[bytes, Position]]) -> None:
-        """Save every few seconds, and a last time when stopped.
-
-        The last message of a topic may be on its way to the plugin still, and is to be asked for once more.
-        """
+    def run(self, stop: Event, standings: Callable[[], Mapping[bytes, tuple[Position, Account]]]) -> None:
+        """Save every few seconds, and a last time when stopped."""
         wait, stopped = SOON, False
         while not stopped:
             stopped = stop.wait(wait)
-            self.save({topic: Position(boot, max(seq - 1, 0)) for topic, (boot, seq) in positions().items()})
+            now = standings()
+            self.save(
+                {topic: position for topic, (position, _) in now.items()},
+                {topic: account for topic, (_, account) in now.items()},
+            )
             wait = PERIOD

@@ -29,7 +29,8 @@ def subscriber_of(
     """
     keys = KeyRing([read_key(Path(conf.signing_key_file))])
     spools = conf.replay_endpoint if repair else []
-    streams = Streams(saved.positions if saved else None, spools=len(spools), wait=conf.repair_wait)
+    begin = (saved.positions, saved.accounts) if saved else ()
+    streams = Streams(*begin, spools=len(spools), wait=conf.repair_wait)
     since = saved.at - conf.max_skew if saved else None
     gate = Gate(keys, max_age=conf.max_age, max_skew=conf.max_skew, since=since or 0.0, health=health, streams=streams)
     names = conf.wattmeters if wattmeters is None else wattmeters

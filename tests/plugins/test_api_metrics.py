@@ -9,11 +9,13 @@ from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.metrics import probe_families
 from kwapi.plugins.api.states import ProbeState
 from kwapi.plugins.api.views import create_app
+from kwapi.stream import Account
 from tests.clock import Clock
 from tests.messages import message
 
 NOW = 1_800_000_000.0
 COUNTS = {"accepted": 7, "lost": 2, "rejected": {"too old": 3, "bad signature": 1}, "skew": {}}
+ACCOUNT = Account(7, 1, 2, 3, 4, 5, 6)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 READERS = {OPENMETRICS: read_openmetrics, "text/plain": read_text}
 
@@ -38,7 +40,7 @@ def client(clock):
                 interval=36.0,
             )
         )
-    return create_app(collector, lambda: COUNTS).test_client()
+    return create_app(collector, lambda: COUNTS, account_of={"lyon.pdu1": ACCOUNT}.get).test_client()
 
 
 def samples(client, accept):
@@ -53,6 +55,21 @@ def samples(client, accept):
 
 def of(name, probe):
     return (name, ("probe", probe), ("wattmeter", "lyon.pdu1"))
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_what_became_of_the_messages_of_a_wattmeter_is_told(client, accept):
+    found = samples(client, accept)
+    told = {name: value for (name, *labels), value in found.items() if labels == [("wattmeter", "lyon.pdu1")]}
+    assert told == {
+        "kwapi_messages_delivered_total": 7,
+        "kwapi_messages_rejected_total": 1,
+        "kwapi_messages_lost_total": 2,
+        "kwapi_messages_awaited": 3,
+        "kwapi_messages_duplicate_total": 4,
+        "kwapi_messages_repaired_total": 5,
+        "kwapi_messages_unknown_ends": 6,
+    }
 
 
 @pytest.mark.parametrize("accept", READERS)
@@ -75,7 +92,7 @@ def test_what_is_stale_is_absent_rather_than_old(client, clock, accept):
     clock.now += 109
     found = samples(client, accept)
     assert found[of("kwapi_probe_up", "a")] == 0.0
-    assert {name for name, *_ in found} == {
+    assert {name for name, *_ in found if not name.startswith("kwapi_messages_")} == {
         "kwapi_probe_up",
         "kwapi_bus_messages_total",
         "kwapi_bus_lost_total",

@@ -4,6 +4,7 @@ import pytest
 
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.views import create_app
+from kwapi.stream import Account
 from tests.clock import Clock
 from tests.messages import message
 
@@ -34,6 +35,27 @@ def fill(collector, count=25, wattmeter="lyon.pdu1", prefix="p", **fields):
 
 def ids(answer):
     return [probe["id"] for probe in answer.json["probes"]]
+
+
+def test_a_page_tells_what_became_of_the_messages_of_its_wattmeters(collector):
+    accounts = {"lyon.pdu1": Account(7, 1, 2, 3, 4, 5, 6), "paris.pdu2": Account(), "elsewhere": Account()}
+    client = create_app(collector, account_of=accounts.get).test_client()
+    fill(collector, 3)
+    fill(collector, 1, wattmeter="nothing.was.heard", prefix="q")
+    page = client.get("/v2/probes").json
+    assert page["messages"] == {
+        "lyon.pdu1": {
+            "produced": 13,
+            "delivered": 7,
+            "rejected": 1,
+            "lost": 2,
+            "awaited": 3,
+            "duplicates": 4,
+            "repaired": 5,
+            "unknown_ends": 6,
+        }
+    }
+    assert client.get("/v2/probes?wattmeter=paris").json["messages"] == {}
 
 
 def test_a_probe_has_exactly_the_fields_that_were_promised(client, collector):

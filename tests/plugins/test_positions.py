@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from kwapi.plugins.positions import Positions, Saved
-from kwapi.stream import Position
+from kwapi.stream import Account, Position
 from tests.clock import Clock
 
 
@@ -17,8 +17,12 @@ def path(tmp_path):
 
 def test_what_was_saved_is_loaded(path):
     positions = Positions(path, clock=Clock(1000.0))
-    positions.save({b"lyon.pdu1.": Position(7, 42), "zürich.".encode(): Position(8, 0)})
-    assert positions.load() == Saved(1000.0, {b"lyon.pdu1.": Position(7, 42), "zürich.".encode(): Position(8, 0)})
+    held = {b"lyon.pdu1.": Position(7, 42), "zürich.".encode(): Position(8, 0)}
+    accounts = {b"lyon.pdu1.": Account(delivered=40, lost=2, unknown_ends=1)}
+    positions.save(held, accounts)
+    assert positions.load() == Saved(1000.0, held, accounts)
+    positions.save(held)
+    assert positions.load() == Saved(1000.0, held, {})
 
 
 def test_without_positions_there_is_nothing_to_go_on_from(path):
@@ -43,8 +47,10 @@ def test_a_directory_that_is_gone_is_told_once(path, caplog):
     assert len(caplog.records) == 1
 
 
-def test_positions_are_saved_a_last_time_when_stopped_one_message_earlier(path):
+def test_positions_are_saved_a_last_time_when_stopped(path):
     stop = threading.Event()
     stop.set()
-    Positions(path).run(stop, lambda: {b"lyon.pdu1.": Position(7, 42), b"new.": Position(7, 0)})
-    assert Positions(path).load().positions == {b"lyon.pdu1.": Position(7, 41), b"new.": Position(7, 0)}
+    Positions(path).run(stop, lambda: {b"lyon.pdu1.": (Position(7, 41), Account(delivered=9))})
+    saved = Positions(path).load()
+    assert saved.positions == {b"lyon.pdu1.": Position(7, 41)}
+    assert saved.accounts == {b"lyon.pdu1.": Account(delivered=9)}

@@ -78,6 +78,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
         application = create_app(
             collector,
             subscriber.gate.counts,
+            account_of=subscriber.gate.account,
             streams=streams,
             keystone=keystone,
             metrics_public=conf.metrics_public,
@@ -91,7 +92,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
 
     return [
         service.Task("bus", hear),
-        service.Task("positions", lambda stop: positions.run(stop, subscriber.gate.streams.positions)),
+        service.Task("positions", lambda stop: positions.run(stop, subscriber.gate.streams.standings)),
         service.Task("orders", orders.run),
         service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
         *serving,

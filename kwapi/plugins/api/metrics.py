@@ -17,8 +17,18 @@ from kwapi.energy import JOULES_PER_KWH
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.pages import Page, Pages, answer
 from kwapi.plugins.api.states import ProbeState
+from kwapi.stream import Account
 
 OPENMETRICS = "application/openmetrics-text"
+MESSAGES = (  # name, type, attribute of an account, what it is
+    ("kwapi_messages_delivered", "counter", "delivered", "Messages of a wattmeter that were taken."),
+    ("kwapi_messages_rejected", "counter", "rejected", "Messages that held nothing that could be taken."),
+    ("kwapi_messages_lost", "counter", "lost", "Messages that nobody has any more."),
+    ("kwapi_messages_awaited", "gauge", "awaited", "Messages that were missed, and are asked for."),
+    ("kwapi_messages_duplicate", "counter", "duplicates", "Messages that came again."),
+    ("kwapi_messages_repaired", "counter", "repaired", "Messages delivered that had been missed."),
+    ("kwapi_messages_unknown_ends", "gauge", "unknown_ends", "Times that the publisher ended without a word."),
+)
 Counts = Callable[[], Mapping[str, Any]]
 
 
@@ -62,9 +72,10 @@ class _Bus(Source):
 class Metrics:
     """The page that Prometheus reads, as OpenMetrics or in its older form, whichever it asks for."""
 
-    def __init__(self, collector: Collector, counts: Counts) -> None:
+    def __init__(self, collector: Collector, counts: Counts, account_of: Callable[[str], Account | None]) -> None:
         self._collector = collector
         self._counts = counts
+        self._account_of = account_of
         self._pages = Pages()
 
     def answer(self) -> Response:
@@ -73,7 +84,14 @@ class Metrics:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
 
         def page() -> Page:
-            families = list(probe_families(snapshot.probes, is_open=content_type.startswith(OPENMETRICS)))
+            is_open = content_type.startswith(OPENMETRICS)
+            accounts = {
+                name: self._account_of(name) for name in dict.fromkeys(each.wattmeter for each in snapshot.probes)
+            }
+            families = [
+                *probe_families(snapshot.probes, is_open=is_open),
+                *message_families({name: each for name, each in accounts.items() if each is not None}, is_open=is_open),
+            ]
             bus = _Bus(self._counts(), self._collector.conflicts.counts.copy())
             return Page(b"".join([*families, encode(bus)]), content_type)
 
@@ -102,6 +120,17 @@ def probe_families(probes: Iterable[ProbeState], *, is_open: bool) -> Iterator[b
         yield _family("kwapi_energy_joules_total", "counter", "Energy of a probe.", energy)
         yield _family("kwapi_energy_joules_created", "gauge", "Since when it is counted, in Unix seconds.", created)
     yield _family("kwapi_probe_up", "gauge", "1 for a probe that is measured, 0 for a stale one.", up)
+
+
+def message_families(accounts: Mapping[str, Account], *, is_open: bool) -> Iterator[bytes]:
+    """Yield what became of the messages of each wattmeter, as OpenMetrics or in the older form."""
+    for name, kind, attribute, about in MESSAGES:
+        total = "_total" if kind == "counter" else ""
+        lines = [
+            f'{name}{total}{{wattmeter="{_escaped(wattmeter)}"}} {getattr(account, attribute)}\n'
+            for wattmeter, account in accounts.items()
+        ]
+        yield _family(name if is_open else name + total, kind, about, lines)
 
 
 def _family(name: str, kind: str, about: str, lines: list[str], unit: str = "") -> bytes:

@@ -44,10 +44,29 @@ class Probe(msgspec.Struct, frozen=True, gc=False):
     ]
 
 
+class Messages(msgspec.Struct, frozen=True, gc=False):
+    """What became of a wattmeter's messages on the bus, since the first that was heard of.
+
+    produced = delivered + rejected + lost + awaited.
+    """
+
+    produced: Annotated[int, Meta(description="Messages that were sent, as far as anybody knows.")]
+    delivered: Annotated[int, Meta(description="Those that were taken.")]
+    rejected: Annotated[int, Meta(description="Those that were signed, and held nothing that could be taken.")]
+    lost: Annotated[int, Meta(description="Those that nobody has any more.")]
+    awaited: Annotated[int, Meta(description="Those that were missed, and are asked for.")]
+    duplicates: Annotated[int, Meta(description="Messages that came again; they count nowhere else.")]
+    repaired: Annotated[int, Meta(description="Those delivered that had been missed.")]
+    unknown_ends: Annotated[
+        int, Meta(description="Times that kwapi-drivers ended without a word, so that what it sent last is not known.")
+    ]
+
+
 class ProbePage(msgspec.Struct, frozen=True):
-    """Some probes in the order of their ids, and where to find those that follow."""
+    """Some probes in the order of their ids, the messages of their wattmeters, and where to find those that follow."""
 
     probes: list[Probe]
+    messages: Annotated[dict[str, Messages], Meta(description="By wattmeter, of those that were heard of.")]
     next: Annotated[str | None, Meta(description="Path and query of the next page, null on the last one.")]
 
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from dataclasses import astuple
 from operator import attrgetter
 from urllib.parse import urlencode
 
@@ -13,17 +14,20 @@ from kwapi.plugins.api import schemas
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.pages import Page, Pages, answer, encode_list
 from kwapi.plugins.api.query import FILTERS, Arguments, Cursor, Filter, read_cursor, read_filter, refuse_others
-from kwapi.plugins.api.states import ProbeState
+from kwapi.plugins.api.states import ProbeState, Snapshot
+from kwapi.stream import Account
 
 _encode = msgspec.json.Encoder().encode
 _by_id = attrgetter("id")
+AccountOf = Callable[[str], Account | None]
 
 
 class Probes:
     """The views, over a collector's snapshots."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, account_of: AccountOf) -> None:
         self._collector = collector
+        self._account_of = account_of
         self._pages = Pages()
 
     def add_routes(self, app: Flask) -> None:
@@ -44,7 +48,7 @@ class Probes:
         key = (path, request.query_string)
         arguments = request.args
         return answer(
-            self._pages.get(snapshot.generation, key, lambda: _page(snapshot.probes, wanted, cursor, path, arguments))
+            self._pages.get(snapshot.generation, key, lambda: self._page(snapshot, wanted, cursor, path, arguments))
         )
 
     def probe(self, probe: str) -> Response:
@@ -64,19 +68,25 @@ class Probes:
         shown = [schemas.Event(event.timestamp, event.kind, event.before, event.after) for event in events]
         return answer(Page(_encode(schemas.EventList(shown))))
 
+    def _page(self, snapshot: Snapshot, wanted: Filter, cursor: Cursor, path: str, arguments: Arguments) -> Page:
+        """Return the page of the probes wanted that begins after the cursor."""
+        found: list[schemas.Probe] = []
+        more = False
+        for state in _candidates(snapshot.probes, wanted, cursor.after):
+            if wanted.takes_wattmeter(state.wattmeter) and wanted.takes_state(state.state):
+                if len(found) == cursor.limit:
+                    more = True
+                    break
+                found.append(_shown(state))
+        following = _following(path, arguments, found[-1].id) if more else None
+        accounts = {name: self._account_of(name) for name in dict.fromkeys(probe.wattmeter for probe in found)}
+        messages = {name: _messages(account) for name, account in accounts.items() if account is not None}
+        tail = b',"messages":%s,"next":%s}' % (_encode(messages), _encode(following))
+        return Page(encode_list(found, b'{"probes":', tail))
 
-def _page(probes: tuple[ProbeState, ...], wanted: Filter, cursor: Cursor, path: str, arguments: Arguments) -> Page:
-    """Return the page of the probes wanted that begins after the cursor."""
-    found: list[schemas.Probe] = []
-    more = False
-    for state in _candidates(probes, wanted, cursor.after):
-        if wanted.takes_wattmeter(state.wattmeter) and wanted.takes_state(state.state):
-            if len(found) == cursor.limit:
-                more = True
-                break
-            found.append(_shown(state))
-    following = _following(path, arguments, found[-1].id) if more else None
-    return Page(encode_list(found, b'{"probes":', b',"next":%s}' % _encode(following)))
+
+def _messages(account: Account) -> schemas.Messages:
+    return schemas.Messages(account.produced, *astuple(account))
 
 
 def _candidates(probes: tuple[ProbeState, ...], wanted: Filter, after: str) -> Iterable[ProbeState]:

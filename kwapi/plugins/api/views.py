@@ -15,7 +15,7 @@ from kwapi.plugins.api.problems import error_answer
 from kwapi.plugins.api.schemas import Readiness
 from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.v1 import json_answer
-from kwapi.plugins.api.v2 import Probes
+from kwapi.plugins.api.v2 import AccountOf, Probes
 from kwapi.plugins.subscription import public_health
 
 VERSION_2 = {"id": "v2.0", "status": "SUPPORTED", "links": [{"rel": "self", "href": "/v2/"}]}
@@ -27,14 +27,16 @@ def create_app(
     collector: Collector,
     counts: Counts = dict,
     *,
+    account_of: AccountOf = lambda wattmeter: None,
     streams: Streams | None = None,
     keystone: Callable[[], bool] | None = None,
     metrics_public: bool = False,
 ) -> Flask:
     """Return the WSGI application that shows what a collector knows.
 
-    ``counts`` gives what the bus counts, ``streams`` what comes from it; ``keystone`` says, where Keystone is asked,
-    whether it is configured; ``metrics_public`` whether metrics need no token there.
+    ``counts`` gives what the bus counts, ``account_of`` what it counts of one wattmeter, ``streams`` what comes of it;
+    ``keystone`` says, where Keystone is asked, whether it is configured; ``metrics_public`` whether metrics need no
+    token there.
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False  # a pollster that forgets the slash needs no second request
@@ -48,14 +50,14 @@ def create_app(
         ("/v2/openapi.json", lambda: answer(openapi)),
         ("/v2/stream", streams.answer),
         ("/docs", lambda: _manual(described)),
-        ("/metrics", Metrics(collector, counts).answer),
+        ("/metrics", Metrics(collector, counts, account_of).answer),
         ("/healthz", lambda: json_answer(public_health(counts(), collector.conflicts.counts))),
         ("/readyz", lambda: _readiness(streams.ring.is_fresh(), keystone and keystone())),
     )
     for path, view in routes:
         app.add_url_rule(path, endpoint=path, view_func=view)
     v1.Readings(collector).add_routes(app)
-    Probes(collector).add_routes(app)
+    Probes(collector, account_of).add_routes(app)
     app.before_request(_refuse_long_urls)
     app.register_error_handler(Exception, error_answer)
     return app
