@@ -65,7 +65,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.drivers.dummy", "kwapi.drivers.modbus.driver", "kwapi.drivers.nut.driver", "kwapi.drivers.snmp.driver"),
     ("kwapi.drivers.p1", "kwapi.drivers.sml", "kwapi.drivers.wattsup"),
     ("kwapi.drivers.wattmeter",),
-    ("kwapi.drivers.slot", "kwapi.drivers.mutes"),
+    ("kwapi.drivers.boots", "kwapi.drivers.slot", "kwapi.drivers.mutes"),
     ("kwapi.drivers.worker",),
     ("kwapi.drivers.manager", "kwapi.drivers.metrics"),
     ("kwapi.drivers.orders",),

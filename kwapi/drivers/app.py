@@ -12,9 +12,12 @@ from oslo_config import cfg
 from kwapi import service
 from kwapi.bus import Proxy, Publisher
 from kwapi.config import Reader, parse_arguments
+from kwapi.drivers.boots import FILE_NAME as BOOTS
+from kwapi.drivers.boots import next_boot
 from kwapi.drivers.manager import Changes, Manager, summary
 from kwapi.drivers.metrics import metrics_page
-from kwapi.drivers.mutes import FILE_NAME, Mutes
+from kwapi.drivers.mutes import FILE_NAME as MUTES
+from kwapi.drivers.mutes import Mutes
 from kwapi.drivers.orders import Orders
 from kwapi.drivers.shares import Shares, new_endpoint
 from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
@@ -56,13 +59,13 @@ class Daemon:
         self._status = ""
         self._closing: list[Callable[[], None]] = []
         self._can_be_heard = threading.Event()
-        mutes = Path(conf.state_dir) / FILE_NAME
+        mutes, boots = Path(conf.state_dir) / MUTES, Path(conf.state_dir) / BOOTS
         keep = self._keep(conf)
         self.fleet: Fleet
         if conf.workers:
-            self.fleet = self._share_out(conf, wattmeters, key, mutes, keep)
+            self.fleet = self._share_out(conf, wattmeters, key, mutes, boots, keep)
         else:
-            publisher = Publisher(conf.probes_endpoint, key, keep=keep)
+            publisher = Publisher(conf.probes_endpoint, key, boot=next_boot(boots), keep=keep)
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
@@ -125,7 +128,13 @@ class Daemon:
         return keeping.spool.hand
 
     def _share_out(
-        self, conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], key: Key, mutes: Path, keep: Keep | None
+        self,
+        conf: cfg.ConfigOpts,
+        wattmeters: Sequence[Wattmeter],
+        key: Key,
+        mutes: Path,
+        boots: Path,
+        keep: Keep | None,
     ) -> Shares:
         endpoint = new_endpoint()
         proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep)
@@ -136,7 +145,7 @@ class Daemon:
 
         def orders(number: int) -> Orders:
             program = f"kwapi-drivers[{number}]"
-            return Orders(program, endpoint, key, conf.max_hung_workers, mutes)
+            return Orders(program, endpoint, key, conf.max_hung_workers, mutes, boots)
 
         return Shares(wattmeters, orders, conf.workers)
 

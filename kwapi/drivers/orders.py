@@ -20,6 +20,7 @@ class Orders:
     key: Key
     max_hung: int
     mutes: Path
+    boots: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from kwapi import service
 from kwapi.bus import Publisher
+from kwapi.drivers.boots import next_boot
 from kwapi.drivers.manager import Manager
 from kwapi.drivers.mutes import Mutes
 from kwapi.drivers.orders import GO, READY, STOP, Assignment, Orders, Report
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         orders, assignment = connection.recv()
         service.start_logging(assignment.log_level, orders.program)
         # Before it is needed, since what is sent until the subscriptions have come is lost.
-        publisher = Publisher(orders.endpoint, orders.key, bind=False)
+        publisher = Publisher(orders.endpoint, orders.key, boot=next_boot(orders.boots), bind=False)
         try:
             connection.send(READY)
             if connection.recv() == GO:

@@ -48,7 +48,7 @@ class Bus:
         ]
 
     def orders(self, number):
-        return Orders(f"share{number}", self.inner, KEY, 32, self._directory / "muted.json")
+        return Orders(f"share{number}", self.inner, KEY, 32, self._directory / "muted.json", self._directory / "boot")
 
     def __enter__(self):
         for thread in self._threads:
