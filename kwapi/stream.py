@@ -53,6 +53,7 @@ class Answer(NamedTuple):
     end: int | None
     boots: Sequence[int] = ()
     refused: int = 0
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Stream:
     asked: int | None = None  # the spool that has not answered yet
     lacking: dict[int, Answer] = field(default_factory=dict)  # by spool
     ask_at: float = 0.0  # when to ask
+    asked_at: float = 0.0
     moved_at: float = 0.0  # when it last came on
     answered_at: float = 0.0
 

@@ -115,7 +115,7 @@ class Streams:
             elif stream.asked is None and not (helpers := self._helpers(stream)):
                 self._settle(stream, list(stream.lacking.values()))
             elif stream.asked is None and now >= stream.ask_at:
-                stream.asked = helpers[0]
+                stream.asked, stream.asked_at = helpers[0], now
                 boot, last = stream.goals[0]
                 yield Ask(topic, boot, stream.next, last, stream.asked)
 
@@ -144,7 +144,7 @@ class Streams:
         if last is not None and stream.next > last:
             self._reach(stream)
         elif answer.has != stream.next:
-            stream.lacking[ask.spool] = answer
+            stream.lacking[ask.spool] = answer._replace(asked_at=stream.asked_at)
             if not self._helpers(stream):
                 self._settle(stream, list(stream.lacking.values()))
 
@@ -268,18 +268,28 @@ class Streams:
         stream.goals += goals
 
     def _settle(self, stream: Stream, answers: list[Answer]) -> None:
-        """Decide what becomes of the next message, which no spool has."""
-        stream.lacking.clear()
+        """Decide what becomes of the next message, which no spool has.
+
+        One that was asked before it was known that there is more may have it by now, and is asked again.
+        """
         _, last = stream.goals[0]
-        if later := [answer.has for answer in answers if answer.has is not None]:
-            has = min(later)
+        later = [answer for answer in answers if answer.has is not None]
+        known_at = min((answer.asked_at for answer in later), default=0.0)
+        early = [spool for spool, each in stream.lacking.items() if each.has is None and each.asked_at < known_at]
+        if early:
+            for spool in early:
+                del stream.lacking[spool]
+            return
+        stream.lacking.clear()
+        if later:
+            has = min(answer.has for answer in later if answer.has is not None)
             stream.lose(has - 1 if last is None else min(has - 1, last))
             if last is not None and stream.next > last:
                 self._reach(stream)
         elif last is None:
             stream.insert(boot for answer in answers for boot in answer.boots)
             self._reach(stream)
-        elif self._clock() - stream.moved_at > LAG:
+        elif min((answer.asked_at for answer in answers), default=self._clock()) - stream.moved_at > LAG:
             if stream.in_vain:  # or what is live would be waited for as long as nothing is kept
                 self._give_up(stream)
             else:

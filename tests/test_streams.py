@@ -239,6 +239,31 @@ def test_what_is_not_in_the_spool_yet_is_asked_for_again(streams, clock):
     assert met(streams, 3) == [TAKE]
 
 
+def test_a_spool_that_was_asked_too_early_is_asked_again_before_anything_is_lost(clock):
+    """One was cut off for a while, the other said what it had long before the first one answered."""
+    streams = helped({TOPIC: Position(A, 0)}, spools=2, clock=clock)
+    (ask,) = streams.asks()
+    answer(streams, ask, {})
+    clock.now += 4.0
+    (ask,) = streams.asks()
+    assert answer(streams, ask, {A: range(3, 5)}) == []
+    assert repaired(streams, [{A: range(5)}, {A: range(3, 5)}]) == [(A, seq) for seq in range(5)]
+    assert account(streams).lost == 0
+
+
+def test_what_came_live_is_lost_only_if_a_spool_that_was_asked_late_enough_has_it_not(clock):
+    streams = helped(spools=2, clock=clock)
+    met(streams, 0, 2)
+    (ask,) = streams.asks()
+    answer(streams, ask, {A: range(1)})
+    clock.now += 2 * LAG
+    (ask,) = streams.asks()
+    assert answer(streams, ask, {A: range(1)}) == []
+    clock.now += AGAIN
+    assert repaired(streams, [{A: range(3)}, {A: range(1)}]) == [(A, 1), (A, 2)]
+    assert account(streams).lost == 0
+
+
 def test_a_boot_that_was_not_heard_at_all_is_asked_for(streams):
     met(streams, 0)
     met(streams, 1, boot=B)
