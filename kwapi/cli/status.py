@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import msgspec
@@ -23,10 +24,16 @@ from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.health import DOWN, HUNG, MUTED, STALE, STARTING, STATES, UP, Health
+from kwapi.plugins.api.registers import DIRECTORY
+from kwapi.plugins.positions import FILE_NAME, Positions
 from kwapi.signing import KeyRing, read_key
+from kwapi.stream import Account
 
 HELP = "show the state of every wattmeter"
 HEADING = ("wattmeter", "state", "for", "polls", "failed", "missed", "poll s", "reason")
+MESSAGES_HEADING = (
+    "wattmeter", "produced", "delivered", "rejected", "lost", "awaited", "duplicates", "repaired", "unknown ends"
+)  # fmt: skip
 SILENT = "silent"  # configured, and nothing was heard of it
 SEVERITY = {UP: 0, MUTED: 0, STARTING: 1, STALE: 1, DOWN: 2, HUNG: 2, SILENT: 2}
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -50,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is told",
     )
     parser.add_argument("--json", action="store_true", help="print what was heard of each, as JSON")
+    parser.add_argument(
+        "--messages",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="show also what became of the messages of each wattmeter, as the kwapi-api of this machine last saved it; "
+        "positions.json under its state_dir, unless a file is given",
+    )
 
 
 def is_meant(wattmeter: str, prefixes: Sequence[str]) -> bool:
@@ -123,6 +138,21 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def message_rows(accounts: Mapping[str, Account]) -> list[list[object]]:
+    """Return a row for each wattmeter, those that lack something first."""
+    names = sorted(accounts, key=lambda name: (accounts[name].produced == accounts[name].delivered, name))
+    return [[name, accounts[name].produced, *astuple(accounts[name])] for name in names]
+
+
+def read_accounts(path: Path, prefixes: Sequence[str]) -> dict[str, Account]:
+    """Return what became of the messages of each wattmeter that is meant; ConfigError if it was not saved there."""
+    saved = Positions(path).load()
+    if saved is None:
+        raise ConfigError(f"there are no accounts of messages in {path}; name the file of a kwapi-api")
+    accounts = {topic[:-1].decode(): account for topic, account in saved.accounts.items()}
+    return {name: account for name, account in accounts.items() if is_meant(name, prefixes)}
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print how the wattmeters are; return the exit status."""
     try:
@@ -133,6 +163,10 @@ def run(arguments: argparse.Namespace) -> int:
         if strange:
             raise ConfigError(f"{arguments.config_file}: there is no wattmeter {', '.join(map(repr, strange))}")
         gate = Gate(KeyRing([read_key(Path(conf.signing_key_file))]), health=True)
+        accounts = {}
+        if arguments.messages is not None:
+            path = arguments.messages or Path(conf.state_dir) / DIRECTORY / FILE_NAME
+            accounts = read_accounts(Path(path), arguments.prefix)
     except ConfigError as error:
         service.refuse(error)
         return NOTHING_KNOWN
@@ -145,8 +179,15 @@ def run(arguments: argparse.Namespace) -> int:
     states = dict.fromkeys(expected, SILENT) | {name: health.state for name, health in healths.items()}
     status = severity(states) if healths else NOTHING_KNOWN
     if arguments.json:
-        sys.stdout.buffer.write(msgspec.json.encode([healths[name] for name in sorted(healths)]) + b"\n")
+        told = [
+            msgspec.to_builtins(healths[name]) | ({"messages": accounts[name]} if name in accounts else {})
+            for name in sorted(healths)
+        ]
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
         return status
     print(summary(states, status, gate.rejected))
     show(HEADING, rows(states, healths, time.time()))
+    if accounts:
+        print()
+        show(MESSAGES_HEADING, message_rows(accounts))
     return status

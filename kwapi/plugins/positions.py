@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kwapi.stream import Account, Position
 
 LOG = logging.getLogger(__name__)
+FILE_NAME = "positions.json"
 FORMAT = 1
 SOON, PERIOD = 1.0, 5.0  # seconds until they are first saved, and between saves: what a kill has asked for once more
 

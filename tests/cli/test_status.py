@@ -8,7 +8,9 @@ import pytest
 from kwapi.bus import Publisher
 from kwapi.cli.main import main
 from kwapi.cli.status import duration, is_meant, near, rows, severity, summary
+from kwapi.plugins.positions import Positions
 from kwapi.signing import make_key_file, read_key
+from kwapi.stream import Account, Position
 from tests.messages import health
 from tests.test_bus import free_endpoint
 
@@ -113,6 +115,26 @@ def test_a_farm_of_which_health_is_told_less_often_is_listened_to_for_longer(sit
 
     assert tell_until_done(publisher, healths, ["status", "--config-file", str(path), "--wait", "0.3"]) == 0
     assert capsys.readouterr().out.startswith("KWAPI OK - 2 up | ")
+
+
+def test_status_shows_what_became_of_messages_as_the_api_of_this_machine_saved_it(site, capsys, tmp_path):
+    path, publisher = site
+    accounts = {b"lab.a.": Account(7, lost=2), b"lab.b.": Account(9), b"other.c.": Account(1)}
+    (tmp_path / "energy").mkdir()
+    Positions(tmp_path / "energy" / "positions.json").save({topic: Position(1, 9) for topic in accounts}, accounts)
+    argv = ["status", "lab", "--messages", "--config-file", str(path)]
+    assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a"), now(wattmeter="lab.b")], argv) == 0
+    *_, heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split()[:3] == ["wattmeter", "produced", "delivered"]
+    assert first.split() == ["lab.a", "9", "7", "0", "2", "0", "0", "0", "0"]
+    assert second.split() == ["lab.b", "9", "9", "0", "0", "0", "0", "0", "0"]
+
+
+def test_status_says_where_it_sought_the_accounts_of_messages(site, capsys, caplog, tmp_path):
+    path, publisher = site
+    publisher.close()
+    assert main(["status", "--messages", str(tmp_path / "nothing"), "--config-file", str(path)]) == 3
+    assert f"{tmp_path}/nothing" in caplog.text + capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from kwapi.plugins.api.registers import DIRECTORY, Registers
 from kwapi.plugins.api.serving import keep_pauses_short, serving_problems, serving_tasks
 from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.views import create_app
-from kwapi.plugins.positions import Positions
+from kwapi.plugins.positions import FILE_NAME, Positions
 from kwapi.plugins.subscription import subscriber_of
 
 LOG = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
     """Return all that kwapi-api does, in the order in which it stops; ConfigError if something cannot be had."""
     directory = Path(conf.state_dir) / DIRECTORY
-    positions = Positions(directory / "positions.json")
+    positions = Positions(directory / FILE_NAME)
     subscriber = subscriber_of(conf, health=True, saved=positions.load(), repair=True)
     with ExitStack() as undo:
         registers = Registers(directory)

@@ -14,7 +14,7 @@ from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.plugins.lock import lock
-from kwapi.plugins.positions import Positions
+from kwapi.plugins.positions import FILE_NAME, Positions
 from kwapi.plugins.rrd.graph import Graphs
 from kwapi.plugins.rrd.login import login_of, login_problems
 from kwapi.plugins.rrd.pages import Settings
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
-        positions = Positions(Path(conf.rrd_dir) / "positions.json")
+        positions = Positions(Path(conf.rrd_dir) / FILE_NAME)
         subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())
         store = open_store(conf, positions, subscriber.gate.streams)
         zone = zone_of(conf)
