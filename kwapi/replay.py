@@ -129,7 +129,7 @@ def answer_to(question: Wanted | Since, reader: Reader) -> list[bytes]:
     if isinstance(question, Since):
         runs = [(run.topic, run.boot, run.first) for run in reader.runs(question.prefix, question.timestamp)]
         return [_encoder.encode(Runs(runs))]
-    runs_of_topic = [run for run in reader.runs(question.topic) if run.topic == question.topic]
+    runs_of_topic = reader.runs_of(question.topic)
     end = next((run.last for run in runs_of_topic if run.boot == question.boot), None)
     last = LAST if question.last is None else question.last
     frames = reader.frames(question.topic, question.boot, question.first, last, PAGE_BYTES)

@@ -12,6 +12,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.signing",),
     ("kwapi.spool.segment", "kwapi.stream", "kwapi.sockets"),
     ("kwapi.streams",),
+    ("kwapi.spool.contents", "kwapi.spool.quota"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
     ("kwapi.gate", "kwapi.replay"),

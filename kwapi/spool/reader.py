@@ -1,6 +1,7 @@
-"""Reads a spool while its daemon writes to it. For one thread; a damaged segment is passed over, and told once."""
+"""Reads a spool while its daemon writes to it. For one thread; what is damaged is passed over, and told once."""
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import chain
@@ -8,15 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from kwapi.errors import KwapiError
-from kwapi.spool.segment import ERRORS, Run, SegmentReader, is_damage
+from kwapi.spool.contents import Contents, Run
+from kwapi.spool.segment import ERRORS, identity, log_of
 from kwapi.spool.store import segment_paths
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN)  # for a moment, or for want of files
 
 
 class CannotRead(KwapiError):
-    """A segment cannot be read now, so that nobody can say what there is."""
+    """The spool cannot be read now, so that nobody can say what there is."""
 
 
 class Reader:
@@ -24,20 +27,16 @@ class Reader:
 
     def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
-        self._readers: dict[Path, SegmentReader] = {}
-        self._damaged: set[Path] = set()
+        self._segments: dict[Path, Contents] = {}
+        self._told: set[Path] = set()  # of their damage
 
     def runs(self, prefix: bytes, since: float = 0.0) -> list[Run]:
         """Return what is there, from a timestamp on, of each run of the publishers whose topics begin so."""
-        runs: dict[tuple[bytes, int], Run] = {}
-        for run in chain.from_iterable(self._read(lambda segment: segment.runs(prefix, since))):
-            before = runs.get((run.topic, run.boot), run)
-            runs[run.topic, run.boot] = run._replace(
-                first=min(before.first, run.first),
-                last=max(before.last, run.last),
-                timestamp=max(before.timestamp, run.timestamp),
-            )
-        return list(runs.values())
+        return _united(self._read(lambda segment: segment.runs(prefix, since)))
+
+    def runs_of(self, topic: bytes) -> list[Run]:
+        """Return what is there of each run of one publisher."""
+        return _united(self._read(lambda segment: segment.runs_of(topic)))
 
     def frames(self, topic: bytes, boot: int, first: int, last: int, max_bytes: int) -> dict[int, bytes]:
         """Return the frames of a run by seq, in order, from the first to the last, what is there of them.
@@ -48,28 +47,54 @@ class Reader:
 
     def close(self) -> None:
         """Close all files."""
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        for segment in self._segments.values():
+            segment.close()
+        self._segments.clear()
 
-    def _read(self, read: Callable[[SegmentReader], Iterable[T]]) -> list[Iterator[T]]:
+    def _read(self, read: Callable[[Contents], Iterable[T]]) -> list[Iterator[T]]:
         """Return what is read from each segment, the oldest first."""
-        paths = segment_paths(self._directory)
-        for gone in self._readers.keys() - set(paths):
-            self._readers.pop(gone).close()
-        return [self._read_one(path, read) for path in paths if path not in self._damaged]
-
-    def _read_one(self, path: Path, read: Callable[[SegmentReader], Iterable[T]]) -> Iterator[T]:
         try:
-            if path not in self._readers:
-                self._readers[path] = SegmentReader(path)
-            yield from read(self._readers[path])
-        except ERRORS as error:
-            if is_damage(error):
-                LOG.warning("%s is damaged, what it holds cannot be repaired: %s", path, error)
-                self._damaged.add(path)
-            elif path.exists():  # and was not just removed
+            paths = segment_paths(self._directory)
+        except OSError as error:
+            raise CannotRead(str(error)) from error
+        for gone in self._segments.keys() - set(paths):
+            self._forget(gone)
+        return [self._read_one(path, read, is_newest=path == paths[-1]) for path in paths]
+
+    def _read_one(self, path: Path, read: Callable[[Contents], Iterable[T]], *, is_newest: bool) -> Iterator[T]:
+        try:
+            yield from read(self._open(path, is_newest=is_newest))
+        except FileNotFoundError:
+            self._forget(path)  # it was just removed
+        except (OSError, *ERRORS) as error:
+            self._forget(path)
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in LOCKED:
                 raise CannotRead(f"{path}: {error}") from error
+            if path not in self._told and path.exists():
+                LOG.warning("%s is damaged, what cannot be read of it cannot be repaired: %s", path, error)
+                self._told.add(path)
+
+    def _open(self, path: Path, *, is_newest: bool) -> Contents:
+        """Return a segment, opened anew if it was left, or is another file now."""
+        segment = self._segments.get(path)
+        is_left = not is_newest and _is_empty(log_of(path))
+        if segment is not None and (segment.is_left, segment.identity) == (is_left, identity(path)):
+            return segment
+        self._forget(path)
+        segment = self._segments[path] = Contents(path, is_left=is_left)
+        return segment
+
+    def _forget(self, path: Path) -> None:
+        if (segment := self._segments.pop(path, None)) is not None:
+            segment.close()
+
+
+def _is_empty(path: Path) -> bool:
+    """Return whether a write-ahead log has nothing, so that the segment itself has all."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
 
 
 def limited(frames: Iterable[tuple[int, bytes]], max_bytes: int) -> Iterator[tuple[int, bytes]]:
@@ -80,3 +105,16 @@ def limited(frames: Iterable[tuple[int, bytes]], max_bytes: int) -> Iterator[tup
             return
         size += len(frame)
         yield seq, frame
+
+
+def _united(parts: Iterable[Iterable[Run]]) -> list[Run]:
+    """Return one run for what several segments, the oldest first, have of it."""
+    runs: dict[tuple[bytes, int], Run] = {}
+    for run in chain.from_iterable(parts):
+        before = runs.get(run[:2])
+        if before is not None:
+            first, first_at = min(before[2::3], run[2::3])
+            last, timestamp = max(before[3:5], run[3:5])
+            run = Run(run.topic, run.boot, first, last, timestamp, first_at)
+        runs[run[:2]] = run
+    return list(runs.values())

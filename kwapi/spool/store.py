@@ -1,7 +1,8 @@
 """The spool of a daemon: a directory of segments, bounded in bytes and in age, the oldest removed first.
 
 One thread writes it, run(), which is handed frames and commits them every few milliseconds; whoever hands them in never
-waits for the disk. Readers read the files (reader.py).
+waits for the disk. A disk that is full, broken or not there costs what passes meanwhile, is told once, and tried again.
+Readers read the files (reader.py).
 """
 
 import fcntl
@@ -9,27 +10,29 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Event
+from threading import Event, Lock
 
 from kwapi.errors import BadMessage, ConfigError
-from kwapi.spool.segment import ERRORS, Frame, Segment, is_damage, read_frame, remove, size_of
+from kwapi.spool.quota import Quota
+from kwapi.spool.segment import ERRORS, Frame, Segment, identity, is_damage, read_frame, remove, size_of
 
 LOG = logging.getLogger(__name__)
 
 SUFFIX, DAMAGED = ".spool", ".damaged"
 SEGMENTS = 16  # into which the spool is divided: as much of it is removed at a time
-LOG_PART = 8  # of a segment that its write-ahead log may be
+LOG_PART = 8  # of a segment that its write-ahead log may be, and the frames of a transaction
 GROUP = 0.005  # seconds in which frames are gathered for one transaction
 SYNC = 1.0  # seconds between two fsyncs: what a power loss may cost
 RETRY = 5.0  # seconds until a spool that could not be written is tried again
 WELL = 60.0  # seconds without a fault until it is over: on a full disk a write succeeds now and then
-WAITING = 50_000  # frames that may wait for the disk
-MAX_SOURCES = 100_000  # runs of publishers in one segment, since in a forwarder nobody verifies them
-SHARE = 0.25  # of a segment that one topic may fill; more where there are few
+WAITING, WAITING_BYTES = 50_000, 32 << 20  # frames that may wait for the disk
+BEYOND = 1.5  # of a segment's size that it may have when its last transaction is written
+MOST_SEGMENTS = 4 * SEGMENTS  # where faults have made them small
 IDLE = 0.2  # seconds until a stop is noticed
 
 
@@ -45,30 +48,45 @@ class Spool:
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take a directory, which is made if it is missing; ConfigError if it cannot be had."""
+        """Take a directory, which is made if it is missing; ConfigError if it can be none, or is another daemon's."""
         self.directory = Path(directory)
         self.kept = 0
         self.dropped: Counter[str] = Counter()  # by reason
-        self._segment_bytes = max(max_bytes // SEGMENTS, 1)
         self._max_bytes = max_bytes
+        self._segment_bytes = max(max_bytes // SEGMENTS, 1)
+        self._log_bytes = max(self._segment_bytes // LOG_PART, 1)
+        self._segment_seconds = max_age / SEGMENTS
         self._max_age = max_age
         self._clock = clock
         self._steady_clock = steady_clock
         self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._waiting = 0  # bytes in the queue
+        self._mutex = Lock()  # of the queue's counts
         self._segment: Segment | None = None
-        self._used: Counter[bytes] = Counter()  # bytes of each topic in the segment
+        self._quota = Quota(self._segment_bytes)
+        self._newest = 0  # number of the segment that was made last; none is used again
         self._is_left = False  # the newest segment, for a new one
         self._begun = 0.0  # by our steady clock, when the segment was opened
         self._retry_at = float("-inf")
         self._is_broken = False
-        self._lock = _lock(self.directory)
+        self._lock = -1  # descriptor of a file that keeps other daemons from the directory
+        try:
+            self._take_directory()
+        except BlockingIOError as error:
+            raise ConfigError(f"spool_dir: another daemon uses {directory}") from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(f"spool_dir: cannot use {directory}: {error.strerror}") from error
+        except OSError as error:
+            self._fail(error)
 
     def hand(self, frame: bytes) -> None:
         """Have a frame kept; it is dropped if too many wait."""
-        if self._queue.qsize() < WAITING:
-            self._queue.put(frame)
-        else:
-            self.dropped["too many wait"] += 1
+        with self._mutex:
+            if self._waiting + len(frame) > WAITING_BYTES or self._queue.qsize() >= WAITING:
+                self.dropped["too many wait"] += 1
+                return
+            self._waiting += len(frame)
+        self._queue.put(frame)
 
     def run(self, stop: Event) -> None:
         """Keep what is handed in, until stop is set and all of it is written."""
@@ -85,14 +103,13 @@ class Spool:
 
     def keep(self, frames: Sequence[bytes]) -> None:
         """Write frames now; those that cannot be are dropped, counted and told once."""
-        read = []
-        for frame in frames:
-            try:
-                read.append(read_frame(frame))
-            except BadMessage:
-                self.dropped["malformed"] += 1
-        if self._steady_clock() < self._retry_at or not self._guard(lambda: self._write(read)):
-            self.dropped["disk"] += len(read)
+        for some in self._transactions(frames):
+            if self._steady_clock() < self._retry_at or not self._guard(self._open):
+                self.dropped["disk"] += len(some)
+            elif not self._guard(partial(self._write, admitted := self._admit(some))):
+                self.dropped["disk"] += len(admitted)
+            else:
+                self._guard(self._leave_if_full)
 
     def close(self) -> None:
         """Close the files and give the directory free."""
@@ -103,6 +120,13 @@ class Spool:
             os.close(self._lock)
             self._lock = -1
 
+    def tidy(self) -> None:
+        """Have what was written survive a power loss; leave a segment that is full or old; remove the oldest."""
+        if self._segment is not None:
+            self._segment.sync()
+            self._leave_if_full()
+        self._make_room()
+
     def _gather(self, stop: Event) -> list[bytes]:
         """Return what was handed in, [] if nothing was for a while."""
         try:
@@ -112,89 +136,137 @@ class Spool:
         stop.wait(GROUP)
         while not self._queue.empty():
             frames.append(self._queue.get())
+        with self._mutex:
+            self._waiting -= sum(map(len, frames))
         return frames
 
+    def _transactions(self, frames: Sequence[bytes]) -> Iterator[list[Frame]]:
+        """Yield frames that are written together: so many that a segment can be left in time."""
+        together: list[Frame] = []
+        size = 0
+        for each in frames:
+            try:
+                frame = read_frame(each)
+            except BadMessage:
+                self.dropped["malformed"] += 1
+                continue
+            if len(each) > self._log_bytes:
+                self.dropped["too large"] += 1
+                continue
+            size += len(each)
+            if size > self._log_bytes:
+                yield together
+                together, size = [], len(each)
+            together.append(frame)
+        if together:
+            yield together
+
+    def _admit(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return the frames that may be kept, so that one wattmeter leaves room for the others."""
+        elapsed = (self._steady_clock() - self._begun) / self._segment_seconds
+        admitted = []
+        for frame in frames:
+            if reason := self._quota.refuse(frame, elapsed):
+                self.dropped[reason] += 1
+            else:
+                admitted.append(frame)
+        return admitted
+
     def _write(self, frames: Sequence[Frame]) -> None:
-        segment = self._segment or self._open()
-        admitted = [frame for frame in frames if self._admit(frame, segment)]
-        segment.add(admitted)
-        self.kept += len(admitted)
+        if self._segment is not None and frames:
+            self._segment.add(frames)
+            self.kept += len(frames)
 
-    def _admit(self, frame: Frame, segment: Segment) -> bool:
-        """Return whether a frame may be kept: one topic leaves room for the others."""
-        used = self._used[frame.topic] + len(frame.frame)
-        if used > max(SHARE, 2 / (len(self._used) or 1)) * self._segment_bytes:
-            self.dropped["its wattmeter has its share"] += 1
-            return False
-        if segment.sources >= MAX_SOURCES:
-            self.dropped["too many publishers"] += 1
-            return False
-        self._used[frame.topic] = used
-        return True
-
-    def _open(self) -> Segment:
-        """Return the segment to write to: the newest there is, or a new one if that was left or is damaged."""
+    def _open(self) -> None:
+        """Have a segment to write to: the newest there is, or a new one if that was left or is damaged."""
+        if self._segment is not None:
+            return
+        self._take_directory()
         paths = segment_paths(self.directory)
+        self._newest = max(self._newest, int(paths[-1].stem) if paths else 0)
         if paths and not self._is_left:
             self._segment = self._resume(paths[-1])
-        self._begun = self._steady_clock()
         if self._segment is None:
-            self._is_left = False
-            number = int(paths[-1].stem) + 1 if paths else 1
-            self._segment = Segment(self.directory / f"{number:012}{SUFFIX}", self._segment_bytes // LOG_PART)
-            self._used.clear()
-        return self._segment
+            path = self.directory / f"{self._newest + 1:012}{SUFFIX}"
+            self._segment = Segment(path, self._log_bytes)
+            self._newest += 1
+        self._is_left = False
+        self._begun = self._steady_clock()
+        self._quota = Quota(self._segment_bytes, sources=self._segment.sources, before=self._quota.topics)
 
     def _resume(self, path: Path) -> Segment | None:
         try:
-            return Segment(path, self._segment_bytes // LOG_PART)
+            return Segment(path, self._log_bytes)
         except ERRORS as error:
             if not is_damage(error):
                 raise
             set_aside(path, error)
             return None
 
-    def tidy(self) -> None:
-        """Have what was written survive a power loss; leave the segment if it is full; remove the oldest."""
+    def _leave_if_full(self) -> None:
         segment = self._segment
-        if segment is not None:
-            segment.sync()
-            age = self._steady_clock() - self._begun
-            if size_of(segment.path) >= self._segment_bytes or age > self._max_age / SEGMENTS:
-                segment.close()
-                self._segment, self._is_left = None, True
+        if segment is None:
+            return
+        age = self._steady_clock() - self._begun
+        if self._quota.is_full or size_of(segment.path) >= self._segment_bytes or age > self._segment_seconds:
+            self._segment, self._is_left = None, True
+            segment.leave()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Remove the oldest segments, so that there is room for one more."""
         paths = segment_paths(self.directory)
-        room = self._max_bytes - self._segment_bytes - sum(map(size_of, paths))
-        for path in paths[:-1]:
-            if room >= 0 and self._clock() - path.stat().st_mtime <= self._max_age:
+        room = self._max_bytes - int(BEYOND * self._segment_bytes) - sum(map(size_of, paths[:-1]))
+        if self._segment is None and paths:
+            room -= size_of(paths[-1])
+        for number, path in enumerate(paths[:-1]):
+            is_old = self._clock() - path.stat().st_mtime > self._max_age
+            if room >= 0 and not is_old and len(paths) - number <= MOST_SEGMENTS:
                 break
             room += size_of(path)
             remove(path)
+
+    def _take_directory(self) -> None:
+        """Make the directory and keep other daemons from it, unless that was done and nobody has removed it."""
+        path = self.directory / "lock"
+        if self._lock >= 0:
+            status = os.fstat(self._lock)
+            with suppress(FileNotFoundError):
+                if identity(path) == (status.st_dev, status.st_ino):
+                    return
+            os.close(self._lock)
+            self._lock = -1
+        self.directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
 
     def _guard(self, work: Callable[[], object]) -> bool:
         """Do something with the files; return whether it could be done. A fault is told once, and its end."""
         try:
             work()
         except (OSError, *ERRORS) as error:
-            self._retry_at = self._steady_clock() + RETRY
-            if not self._is_broken:
-                LOG.warning(
-                    "cannot keep what passes in %s, what is lost meanwhile cannot be repaired: %s",
-                    self.directory,
-                    error,
-                )
-            self._is_broken = True
-            segment, self._segment = self._segment, None
-            if segment is not None:
-                self._give_up(segment, error)
+            self._fail(error)
             return False
         if self._is_broken and self._steady_clock() - self._retry_at >= WELL:
             LOG.info("what passes is kept in %s again; %d frames were not", self.directory, self.dropped["disk"])
             self._is_broken = False
         return True
 
-    def _give_up(self, segment: Segment, error: Exception) -> None:
-        """Close a segment that failed, and put it aside if it is damaged."""
+    def _fail(self, error: Exception) -> None:
+        self._retry_at = self._steady_clock() + RETRY
+        if not self._is_broken:
+            LOG.warning(
+                "cannot keep what passes in %s, what is lost meanwhile cannot be repaired: %s", self.directory, error
+            )
+        self._is_broken = True
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
         with suppress(OSError, *ERRORS):
             segment.close()
         if is_damage(error):
@@ -214,18 +286,3 @@ def set_aside(path: Path, error: Exception) -> None:
     path.rename(path.with_suffix(DAMAGED))
     remove(path)
     LOG.warning("%s is damaged and set aside: %s", path, error)
-
-
-def _lock(directory: Path) -> int:
-    """Return a descriptor that keeps other daemons from a directory; raise ConfigError if one has it."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"spool_dir: cannot use {directory}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigError(f"spool_dir: another daemon uses {directory}") from error
-    return descriptor

@@ -13,9 +13,10 @@ import pytest
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.measurement import VERSION, Message, encode, topic_of
 from kwapi.signing import key_from, sign
+from kwapi.spool.quota import MAX_BOOTS
 from kwapi.spool.reader import Reader
 from kwapi.spool.segment import read_frame, size_of
-from kwapi.spool.store import SEGMENTS, Spool, segment_paths
+from kwapi.spool.store import SEGMENTS, WAITING_BYTES, Spool, segment_paths
 from tests.clock import Clock
 
 KEY = key_from(b"a key for the tests")
@@ -151,16 +152,92 @@ def test_the_oldest_go_when_they_are_too_old(make, reader, tmp_path):
 
 
 def test_one_wattmeter_leaves_room_for_the_others(make, reader):
-    spool = make(MIB)
+    spool = make()
     for number in range(20):
         spool.keep([frame(0, wattmeter=f"lyon.pdu{number}")])
-    spool.keep(frames(1000)[1:])
+    flood = frames(1000, probes=40)[1:]
+    spool.keep(flood)
     assert 0 < spool.dropped["its wattmeter has its share"] < 1000
-    assert len(kept(reader)) + spool.dropped["its wattmeter has its share"] == 1000
+    assert len(kept(reader, max_bytes=MIB)) + spool.dropped["its wattmeter has its share"] == 1000
+    assert len(segment_paths(spool.directory)) == 1
+
+
+def test_a_flood_under_one_name_leaves_a_quarter_of_the_hours(make, reader):
+    """Two wattmeters at 1 Hz, and a third name under which somebody sends without rest."""
+    steady = Clock(0.0)
+    spool = make(max_age=SEGMENTS * 40.0, steady_clock=steady)
+    for second in range(400):
+        spool.keep([frame(second), frame(second, wattmeter="lyon.pdu2")])
+        spool.keep([frame(second * 100 + part, wattmeter="forged", probes=100) for part in range(100)])
+        steady.now += 1.0
+        spool.tidy()
+    for topic in (b"lyon.pdu1.", b"lyon.pdu2."):
+        there = list(kept(reader, topic=topic))
+        assert there == list(range(there[0], 400))
+        assert there[0] <= 400 - 0.25 * 14 * 40
+    assert spool.dropped["its wattmeter has its share"] > 10_000
+    assert 1000 < spool.kept < 40_000
+
+
+@pytest.mark.parametrize("hours", [1.0, 2.0, 3.9])
+def test_a_large_wattmeter_beside_a_small_one_has_no_hole_in_a_spool_that_is_too_small(make, reader, hours):
+    """One that fills several spools in the hours that are to be kept."""
+    steady = Clock(0.0)
+    spool = make(max_age=SEGMENTS * 260.0 * hours, steady_clock=steady)
+    for second in range(2000):
+        spool.keep([frame(second, probes=200), frame(second, wattmeter="lyon.pdu2")])
+        steady.now += 2.0
+        spool.tidy()
+    assert spool.dropped == {}
+    there = list(kept(reader, max_bytes=100 * MIB))
+    assert there == list(range(there[0], 2000))
+    assert list(kept(reader, topic=b"lyon.pdu2."))[0] == there[0]
+
+
+@pytest.mark.parametrize("probes", [1, 3000])
+def test_forged_names_without_number_take_no_more_than_the_spool_may(make, probes):
+    spool = make()
+    together = 3000 // probes
+    for step in range(40 if probes == 1 else 1200):
+        numbers = range(step * together, (step + 1) * together)
+        spool.keep([frame(0, wattmeter=f"forged{number}", boot=number, probes=probes) for number in numbers])
+        assert sum(file.stat().st_size for file in spool.directory.iterdir()) <= 16 * MIB
+    assert spool.kept > 5 * SEGMENTS
+    assert spool.dropped == {}
+
+
+def test_a_name_with_boots_without_number_leaves_room_for_others(make, reader):
+    spool = make(256 * MIB)
+    spool.keep([frame(0, boot=boot) for boot in range(MAX_BOOTS + 5)])
+    spool.keep([frame(0, wattmeter="lyon.pdu2")])
+    assert (spool.kept, spool.dropped) == (MAX_BOOTS + 1, {"too many publishers": 5})
+
+
+def test_a_frame_that_is_too_large_for_the_spool_is_not_kept(make):
+    spool = make()
+    spool.keep([frame(0, probes=10_000), frame(1)])
+    assert (spool.kept, spool.dropped) == (1, {"too large": 1})
+
+
+def test_what_waits_for_the_disk_is_bounded_in_bytes(make):
+    spool = make()
+    large = b"x" * MIB
+    for _ in range(100):
+        spool.hand(large)
+    assert spool.dropped == {"too many wait": 100 - WAITING_BYTES // MIB}
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"x" * 100, b"lyon.pdu1.\0" + b"k" * 100, frame(0, boot=2**63), NAN, b"\1lyon."]
+    "garbage",
+    [
+        b"",
+        b"x" * 100,
+        b"lyon.pdu1.\0" + b"k" * 100,
+        frame(0, boot=2**63),
+        frame(0, wattmeter="x" * 81),
+        NAN,
+        b"\1lyon.",
+    ],
 )
 def test_what_is_no_frame_is_not_kept(make, garbage):
     spool = make()
