@@ -26,10 +26,10 @@ from typing import Any
 
 from bench.processes import cpu_seconds
 from bench.traffic import Client, Notes
+from kwapi.keys import make_key_file
 from kwapi.measurement import Message
 from kwapi.plugins.api import app
 from kwapi.plugins.api.collector import Collector
-from kwapi.signing import make_key_file
 
 PATHS = ("/v1/probes/", "/v2/probes?limit=10000", "/metrics")
 NOTHING = "/v1/"  # costs what any request does

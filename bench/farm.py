@@ -27,8 +27,8 @@ from bench.agents import agents
 from bench.processes import Usage, children, machine_cpu_seconds, usage
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.measurement import Message
-from kwapi.signing import KeyRing, read_key
 
 START_LIMIT = 120.0  # seconds for every wattmeter to be measured
 STOP_LIMIT = 10.0
@@ -125,7 +125,7 @@ def daemon(directory: Path, configuration: str) -> Iterator["subprocess.Popen[by
 def subscription(directory: Path, process: "subprocess.Popen[bytes]") -> Iterator[Arrivals]:
     """Take what the daemon publishes, in a thread."""
     until("the daemon has its key", lambda: (directory / "signing.key").exists(), process)
-    arrivals, stop = Arrivals(Gate(KeyRing([read_key(directory / "signing.key")]))), Event()
+    arrivals, stop = Arrivals(Gate(KeyFile(directory / "signing.key"))), Event()
     subscriber = Subscriber([endpoint(directory)], [""], arrivals.gate)
     thread = Thread(target=subscriber.run, args=(stop, arrivals.add))
     thread.start()

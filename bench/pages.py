@@ -26,10 +26,10 @@ from typing import Any
 
 from bench.api import free_port, running
 from bench.processes import cpu_seconds
+from kwapi.keys import make_key_file
 from kwapi.plugins.rrd.pages import VIEW_AGAIN
 from kwapi.plugins.rrd.pictures import CARDS, SUMMARY
 from kwapi.plugins.rrd.selection import MOST
-from kwapi.signing import make_key_file
 from tests.integration.browser import chromium
 
 REFRESH = 5.0  # seconds

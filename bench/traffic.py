@@ -18,15 +18,15 @@ from pathlib import Path
 from bench.processes import cpu_seconds
 from kwapi.bus import Publisher, Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.measurement import Measurement, Message
-from kwapi.signing import KeyRing, read_key
 
 BUFFER = 1 << 20
 
 
 def publish(directory: Path, wattmeters: int, outlets: int) -> None:
     """Publish each wattmeter once a second, one after the other in even steps."""
-    publisher = Publisher(f"ipc://{directory}/bus", read_key(directory / "signing.key"))
+    publisher = Publisher(f"ipc://{directory}/bus", KeyFile(directory / "signing.key"))
     senders = [publisher.sender(f"lyon.pdu{number}", 1.0) for number in range(wattmeters)]
     begun, step = time.monotonic(), 0
     while True:
@@ -68,7 +68,7 @@ def listen(directory: Path, pid: int) -> None:
     """Read the bus until ended, and print what was noted."""
     stop, notes = threading.Event(), Notes(pid)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    keys = KeyRing([read_key(directory / "signing.key")])
+    keys = KeyFile(directory / "signing.key")
     Subscriber([f"ipc://{directory}/bus"], [], Gate(keys)).run(stop, notes.add)
     print(json.dumps(notes.notes))
 

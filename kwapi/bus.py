@@ -8,13 +8,14 @@ the publisher's PUB socket, which all workers use behind its one lock.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from threading import Event, Lock
 from typing import NamedTuple
 
 import msgspec
 import zmq
 
-from kwapi.errors import ConfigError
+from kwapi.errors import ConfigError, NoKey
 from kwapi.gate import OWN_TOPICS, Early, Gate
 from kwapi.health import Health, encode_health, health_topic
 from kwapi.measurement import (
@@ -29,7 +30,7 @@ from kwapi.measurement import (
     topic_of,
 )
 from kwapi.replay import Client
-from kwapi.signing import Key, sign
+from kwapi.signing import Key, KeyRing, sign
 from kwapi.sockets import POLL, connect, listen, open_socket
 from kwapi.stream import Answer
 
@@ -50,16 +51,16 @@ class Publisher:
     def __init__(
         self,
         endpoint: str,
-        key: Key,
+        keys: KeyRing | Key,
         *,
         boot: int | None = None,
         bind: bool = True,
         keep: Callable[[bytes], None] | None = None,
     ) -> None:
-        """``keep`` is given each frame of measurements, and must not wait."""
+        """``keep`` is given each frame of measurements, and must not wait. A single key signs all."""
         self._keep = keep
         self.boot = time.time_ns() if boot is None else boot
-        self._key = key
+        self._keys = KeyRing([keys]) if isinstance(keys, Key) else keys
         self._seq: dict[bytes, int] = {}  # by topic
         self._lock = Lock()
         self._context = zmq.Context()
@@ -82,8 +83,13 @@ class Publisher:
                 return
             seq, sent = self._seq.get(topic, 0), self._seq.get(topic_of(health.wattmeter), 0)
             numbered = msgspec.structs.replace(health, boot=self.boot, seq=seq, last_seq=sent - 1 if sent else None)
-            self._socket.send(sign(self._key, topic, encode_health(numbered)))
             self._seq[topic] = seq + 1
+            try:
+                key = self._keys.newest(topic_of(health.wattmeter), health.timestamp)
+            except NoKey as error:
+                LOG.debug("not told how %s is: %s", health.wattmeter, error)
+            else:
+                self._socket.send(sign(key, topic, encode_health(numbered)))
 
     def close(self) -> None:
         """Say of each wattmeter that nothing more comes, send what is queued, at most half a second long, and close."""
@@ -113,8 +119,8 @@ class Publisher:
                 **columns,
             )
             check_values(message)
+            self._seq[sender.topic] = seq + 1  # also of what nobody can sign: it is missed then, and counts as lost
             self._pass_on(sender.topic, message)
-            self._seq[sender.topic] = seq + 1
         return True
 
     def _end(self, topic: bytes, seq: int) -> None:
@@ -129,10 +135,11 @@ class Publisher:
             interval=1.0,
             probes=[],
         )
-        self._pass_on(topic, message)
+        with suppress(NoKey):
+            self._pass_on(topic, message)
 
     def _pass_on(self, topic: bytes, message: Message) -> None:
-        frame = sign(self._key, topic, encode(message))
+        frame = sign(self._keys.newest(topic, message.timestamp), topic, encode(message))
         self._socket.send(frame)
         if self._keep is not None:
             self._keep(frame)
@@ -153,7 +160,10 @@ class Sender:
         self._publisher = publisher
 
     def publish(self, measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
-        """Send one poll; return False if the worker was given up. BadMessage means that the driver has a bug."""
+        """Send one poll; return False if the worker was given up. BadMessage means that the driver has a bug.
+
+        NoKey means that no key may sign it: it is not sent, and has a number all the same.
+        """
         return self._publisher._send(self, measurements, timestamp, monotonic)
 
     def revoke(self) -> None:
@@ -225,6 +235,7 @@ class Subscriber:
             for each in (socket, *client.sockets):
                 poller.register(each, zmq.POLLIN)
             while not stop.is_set():
+                self.gate.look()
                 poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
                 self._drain(socket, stop, take)
                 if take.late is not None and client.sockets:

@@ -30,3 +30,7 @@ class BadMessage(KwapiError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class NoKey(KwapiError):
+    """No signing key may sign a message, which counts as lost; one is to be added to the file, or is about to begin."""

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kwapi.admission import Admission
 from kwapi.errors import BadMessage
-from kwapi.health import TOPIC, Health, decode_health, health_topic
-from kwapi.measurement import END, RESERVED, Message, check_names, decode, topic_of
-from kwapi.signing import KeyRing
+from kwapi.health import TOPIC, Health, decode_health
+from kwapi.measurement import END, RESERVED, Message, decode, topic_of
+from kwapi.signing import Key, KeyRing
 from kwapi.sockets import MAX_FRAME
 from kwapi.stream import Account, Ask, Verdict
 from kwapi.streams import Streams
@@ -36,6 +37,7 @@ class Gate:
         since: float = 0.0,
         health: bool = False,
         streams: Streams | None = None,
+        admission: Admission | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Of runs of publishers that are new to us, believe what is younger than max_age and not from before a time."""
@@ -44,18 +46,22 @@ class Gate:
         self.rejected: Counter[str] = Counter()
         self.skew: dict[str, float] = {}  # seconds that our clock is ahead of a wattmeter's timestamps
         self._keys = keys
+        self._admission = admission or Admission(slack=max_skew)
         self._max_age = max_age
         self._max_skew = max_skew
         self.health = health  # whether health messages are taken
         self._since = since
         self._clock = clock
         self._health_streams = Streams()
-        self._probes: dict[bytes, list[str]] = {}  # the last names that were checked, by topic
 
     @property
     def lost(self) -> int:
         """Return how many messages are known to be lost."""
         return sum(account.lost for account in self.streams.accounts().values())
+
+    def look(self) -> None:
+        """Read the keys again if their file has changed; cheap, but not free for each message."""
+        self._keys.look()
 
     def take(self, frame: bytes) -> Message | Early | Health | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes.
@@ -65,13 +71,13 @@ class Gate:
         try:
             if len(frame) > MAX_FRAME:
                 raise BadMessage("wrong size", f"{len(frame)} bytes")
-            topic, payload = self._keys.verify(frame)
+            key, topic, payload = self._keys.verify(frame)
             if topic.startswith(OWN_TOPICS):
                 wanted = self.health and topic.startswith(HEALTH_TOPICS)
-                return self._check_health(topic, payload) if wanted else None
-            message = self._check_live(topic, payload)
+                return self._check_health(key, topic, payload) if wanted else None
+            message = self._check(key, topic, payload)
             self.skew[message.wattmeter] = age = self._clock() - message.timestamp
-            is_next = self._meet(self.streams, topic, message, age)
+            is_next = self._meet(self.streams, key, topic, message, age)
         except BadMessage as error:
             self._count(error)
             return None
@@ -88,8 +94,9 @@ class Gate:
         try:
             if len(frame) > MAX_FRAME:
                 raise BadMessage("wrong size", f"{len(frame)} bytes")
-            topic, payload = self._keys.verify(frame)
-            message = self._check(topic, payload)
+            key, topic, payload = self._keys.verify(frame)
+            message = decode(payload)
+            self._admission.check(key, topic, message)
             if (topic, message.boot) != (ask.topic, ask.boot):
                 raise BadMessage("not asked for", f"{message.wattmeter} {message.seq}")
             if message.timestamp < self._since and self.streams.is_hearsay(topic):
@@ -129,40 +136,35 @@ class Gate:
             if error.reason == "unknown key":
                 LOG.warning("is the file signing_key_file here the same as where kwapi-drivers runs?")
 
-    def _check_live(self, topic: bytes, payload: bytes) -> Message:
+    def _check(self, key: Key, topic: bytes, payload: bytes) -> Message:
         try:
-            return self._check(topic, payload)
+            message = decode(payload)
+            self._admission.check(key, topic, message)
         except BadMessage:
-            self.streams.refuse(topic)  # for a signed frame: what is missing then is not lost
+            if key.is_for(topic):
+                self.streams.refuse(topic)  # what is missing then is not lost
             raise
-
-    def _check(self, topic: bytes, payload: bytes) -> Message:
-        """Return the message of a payload that is well formed and speaks for its topic."""
-        message = decode(payload)
-        if topic != topic_of(message.wattmeter):
-            raise BadMessage("wrong topic", f"{topic!r} for {message.wattmeter!r}")
-        if message.probes != self._probes.get(topic):
-            check_names(message)
-            self._probes[topic] = message.probes
         return message
 
-    def _check_health(self, topic: bytes, payload: bytes) -> Health | None:
+    def _check_health(self, key: Key, topic: bytes, payload: bytes) -> Health | None:
         health = decode_health(payload)
-        if topic != health_topic(health.wattmeter):
-            raise BadMessage("wrong topic", f"{topic!r} for {health.wattmeter!r}")
-        self._meet(self._health_streams, topic, health, self._clock() - health.timestamp)
+        self._admission.check_health(key, topic, health)
+        self._meet(self._health_streams, key, topic, health, self._clock() - health.timestamp)
         if health.last_seq is not None:
             self.streams.told(topic_of(health.wattmeter), health.boot, health.last_seq)
         return health
 
-    def _meet(self, streams: Streams, topic: bytes, message: Message | Health, age: float) -> bool:
-        """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time."""
+    def _meet(self, streams: Streams, key: Key, topic: bytes, message: Message | Health, age: float) -> bool:
+        """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time.
+
+        A boot that is known may have a clock that is wrong, but not by a key that has ended: it could be anybody's.
+        """
         boot, seq = message.boot, message.seq
-        if not streams.knows(topic, boot):
-            if age > self._max_age or message.timestamp < self._since:
-                raise BadMessage("too old", f"{age:.0f} s")
-            if -age > self._max_skew:
-                raise BadMessage("from the future", f"{-age:.0f} s")
+        is_new = not streams.knows(topic, boot)
+        if is_new and message.timestamp < self._since:
+            raise BadMessage("too old", f"{age:.0f} s")
+        if not -self._max_skew <= age <= self._max_age and (is_new or key.ends <= self._clock()):
+            raise BadMessage("too old" if age > 0 else "from the future", f"{abs(age):.0f} s")
         verdict = streams.meet(topic, boot, seq)
         if verdict is Verdict.SEEN:
             raise BadMessage("seen before", f"{message.wattmeter} {seq}")

@@ -149,11 +149,11 @@ def check_values(message: Message) -> None:
         raise BadMessage("malformed", f"interval {message.interval!r}")
 
 
-def check_names(message: Message) -> None:
-    """Raise BadMessage unless the wattmeter's and every probe's name may be used."""
-    if problem := name_problem(message.wattmeter):
+def check_names(wattmeter: str, probes: Iterable[str]) -> None:
+    """Raise BadMessage unless the name of a wattmeter and those of its probes may be used."""
+    if problem := name_problem(wattmeter):
         raise BadMessage("malformed", f"wattmeter {problem}")
-    for probe in message.probes:
+    for probe in probes:
         if problem := probe_problem(probe):
             raise BadMessage("malformed", f"probe {problem}")
 

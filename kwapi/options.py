@@ -20,8 +20,8 @@ COMMON = (
 KEY_FILE = cfg.StrOpt(
     "signing_key_file",
     default="$state_dir/signing.key",
-    help="File of mode 0600 with the secret that signs every measurement; the same on every machine. kwapi-drivers "
-    "makes a random one at its first start.",
+    help="File of mode 0600 with the secrets that sign every measurement, as kwapi keygen makes it; the same on every "
+    "machine. kwapi-drivers makes one with a random secret at its first start. Read again when it changes.",
 )
 PLUGIN = (
     KEY_FILE,
@@ -52,6 +52,18 @@ PLUGIN = (
         "max_age", default=600, min=1, help="A message older than so many seconds is dropped, as a replay could be."
     ),
     cfg.FloatOpt("max_skew", default=60, min=0, help="A message so many seconds from the future is dropped."),
+    cfg.IntOpt(
+        "max_wattmeters",
+        default=10_000,
+        min=1,
+        help="Wattmeters that one signing key may introduce; more are refused, so that nobody fills the memory.",
+    ),
+    cfg.IntOpt(
+        "max_probes",
+        default=100_000,
+        min=1,
+        help="Probes that one signing key may introduce; more are refused.",
+    ),
     cfg.FloatOpt(
         "max_gap",
         default=60,

@@ -1,57 +1,92 @@
 """Signed frames: topic, NUL, key id (4 bytes), payload, HMAC-SHA256 of all before it (the last 32 bytes).
 
-The id of a key is worked out from the key itself, so both ends agree on it without configuration.
+The id of a key is worked out from its secret, so both ends agree on it without configuration. A key may be limited in
+time and to some wattmeters. Both ends judge that by the timestamp of what is signed, so that they always agree, and
+what was signed before a key ended is believed after it too. Which file the keys stand in is told by keys.py.
 """
 
 import hmac
-import os
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
+from math import inf
 
-from kwapi.errors import BadMessage, ConfigError
+from kwapi.errors import BadMessage, NoKey
 
 KEY_ID_BYTES = 4
 SIGNATURE_BYTES = 32
-MIN_SECRET_BYTES = 16
-MISSING = "; copy it from where kwapi-drivers runs, or let state_dir be the directory that has it"
-PLACEHOLDERS = frozenset({"change me", "changeme", "change-me", "secret", "password", "replace me", "replace_me"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Key:
-    """A signing key and its id."""
+    """A signing key, its id, and what it is limited to."""
 
     id: bytes
     secret: bytes
+    begins: float = -inf  # Unix seconds
+    ends: float = inf
+    prefixes: tuple[bytes, ...] = ()  # of the topics of its wattmeters; none: all are
 
     def __repr__(self) -> str:
         return f"Key({self.id.hex()})"
 
+    def is_for(self, topic: bytes) -> bool:
+        """Return whether the key may speak for the wattmeter of a topic."""
+        return not self.prefixes or topic.startswith(self.prefixes)
+
 
 def key_from(secret: bytes) -> Key:
-    """Return the key made of a secret."""
+    """Return the key made of a secret, without limits."""
     return Key(sha256(b"kwapi key id\0" + secret).digest()[:KEY_ID_BYTES], secret)
 
 
 class KeyRing:
-    """The keys that a subscriber trusts, by id."""
+    """Some keys: the newest that may signs, and each is known by its id. For any thread."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        self._keys = {key.id: key for key in keys}
+        self._hold(keys)
 
-    def verify(self, frame: bytes) -> tuple[bytes, bytes]:
-        """Return (topic, payload) of a frame signed by one of the keys; raise BadMessage for any other bytes."""
+    def look(self) -> None:
+        """See to it that the keys are those of now; here they always are."""
+
+    def newest(self, topic: bytes, timestamp: float) -> Key:
+        """Return the key that signs what a wattmeter says at a time; raise NoKey if none may."""
+        self.look()
+        for key in self._newest_first:
+            if key.begins <= timestamp < key.ends and key.is_for(topic):
+                return key
+        raise NoKey(self._reason(topic, timestamp))
+
+    def verify(self, frame: bytes) -> tuple[Key, bytes, bytes]:
+        """Return (key, topic, payload) of a frame signed by one of the keys; raise BadMessage for any other bytes.
+
+        Whether the key was allowed to is not looked at: that takes what the payload says.
+        """
         topic, key_id, payload = split(frame)
         key = self._keys.get(key_id)
+        if key is None:
+            self.look()
+            key = self._keys.get(key_id)
         if key is None:
             raise BadMessage("unknown key", key_id.hex())
         signature = hmac.digest(key.secret, frame[:-SIGNATURE_BYTES], "sha256")
         if not hmac.compare_digest(signature, frame[-SIGNATURE_BYTES:]):
             raise BadMessage("bad signature")
-        return topic, payload
+        return key, topic, payload
+
+    def _hold(self, keys: Iterable[Key]) -> None:
+        """Have these keys from now on. Of those that begin together the last one is the newest."""
+        self._keys = {key.id: key for key in keys}
+        self._newest_first = sorted(self._keys.values(), key=lambda key: key.begins)[::-1]
+
+    def _reason(self, topic: bytes, timestamp: float) -> str:
+        own = [key for key in self._newest_first if key.is_for(topic)]
+        if not own:
+            return "no signing key is for this wattmeter"
+        if begins := [key.begins for key in own if key.begins > timestamp]:
+            return f"no signing key is valid until {written(min(begins))}"
+        return f"its last signing key has ended at {written(max(key.ends for key in own))}"
 
 
 def split(frame: bytes) -> tuple[bytes, bytes, bytes]:
@@ -68,40 +103,6 @@ def sign(key: Key, topic: bytes, payload: bytes) -> bytes:
     return unsigned + hmac.digest(key.secret, unsigned, "sha256")
 
 
-def read_key(path: Path) -> Key:
-    """Return the key in a file, blanks at its ends apart; raise ConfigError unless it is a private file with one."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            secret = file.read(4096).strip()
-    except OSError as error:
-        hint = MISSING if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(f"signing_key_file: cannot read {path}: {error.strerror}{hint}") from error
-    if mode & 0o077:
-        raise ConfigError(f"signing_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")
-    if secret.decode("latin-1").lower() in PLACEHOLDERS or len(set(secret)) < 5:
-        raise ConfigError(f"signing_key_file: {path} holds a placeholder, not a secret")
-    if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigError(f"signing_key_file: the secret in {path} is shorter than {MIN_SECRET_BYTES} bytes")
-    return key_from(secret)
-
-
-def make_key_file(path: Path) -> bool:
-    """Write a new random key to a file of mode 0600; return False and touch nothing if the file is there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.exists():
-            return False
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with open(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
-            os.link(temporary, path)  # unlike a rename this never replaces a key that somebody else just made
-        finally:
-            temporary.unlink()
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise ConfigError(f"signing_key_file: cannot make {path}: {error.strerror}") from error
-    return True
+def written(timestamp: float) -> str:
+    """Return a time as it stands in a file of keys, to the second."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

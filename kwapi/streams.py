@@ -32,16 +32,19 @@ class Streams:
         *,
         spools: int = 0,
         wait: float = 60.0,
+        most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Go on at saved positions and accounts.
 
         Without spools what is missing is lost at once; with some, after so many seconds in which none of them helped;
-        so also before one was heard of, unless there are positions of a time with spools.
+        so also before one was heard of, unless there are positions of a time with spools. A spool may tell of topics
+        until there are ``most`` streams: nobody has signed its list.
         """
         self.losses: deque[Lost] = deque(maxlen=1000)  # the newest
         self._spools = spools
         self._wait = wait
+        self._most = most
         self._is_heard = False  # a spool, since we began
         self._clock = clock
         self._streams = {topic: self._new(topic, *position) for topic, position in (positions or {}).items()}
@@ -175,6 +178,8 @@ class Streams:
         """Take note that a spool has a boot from a seq on, of which perhaps nothing was heard live."""
         stream = self._streams.get(topic)
         if stream is None:
+            if len(self._streams) >= self._most:
+                return
             self._streams[topic] = stream = self._new(topic, boot, seq)
             stream.hearsay = True
         elif (

@@ -11,7 +11,7 @@ import pytest
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
-from kwapi.signing import KeyRing, read_key
+from kwapi.keys import KeyFile
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.integration.test_manager import children, section
@@ -28,7 +28,7 @@ def test_a_restart_costs_the_healthy_a_poll_at_most(tmp_path, workers):
     sections = "".join(section(name, interval=1) for name in NAMES)
     with Site(tmp_path, f"workers = {workers}\n{sections}") as site:
         site.start("drivers")
-        gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]))
+        gate = Gate(KeyFile(site.directory / "state" / "signing.key"))
         with Listener(Subscriber([site.published], [""], gate)) as bus:
             eventually(lambda: bus.wattmeters() == set(NAMES))
             for _ in range(TIMES):

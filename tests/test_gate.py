@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwapi.admission import Admission
 from kwapi.gate import Early, Gate
 from kwapi.health import encode_health, health_topic
 from kwapi.measurement import encode
@@ -229,3 +232,106 @@ def test_other_health_is_dropped_and_counted(bad, reason):
     doorman = gate(health=True)
     assert doorman.take(bad) is None
     assert doorman.rejected == {reason: 1}
+
+
+HOUR = 3600.0
+OLD, NEW = key_from(b"the key of the tests until noon!"), key_from(b"the key of the tests from noon on")
+LYON = replace(key_from(b"the key of the tests for Lyon..."), prefixes=(b"lyon.",))
+
+
+def rotated(*, now=NOW, old_ends=NOW, **limits):
+    """Return a gate that knows a key until now, one from now on, and one for Lyon only."""
+    keys = [replace(OLD, ends=old_ends), replace(NEW, begins=NOW), LYON]
+    return Gate(KeyRing(keys), clock=lambda: now, **limits)
+
+
+@pytest.mark.parametrize(
+    ("key", "timestamp", "reason"),
+    [
+        (OLD, NOW - HOUR / 10, None),
+        (OLD, NOW + 59.0, None),  # clocks differ by max_skew
+        (OLD, NOW + 60.0, "key not valid"),
+        (NEW, NOW - 60.0, None),
+        (NEW, NOW - 60.5, "key not valid"),
+        (NEW, NOW, None),
+    ],
+)
+def test_a_key_is_believed_while_it_is_valid(key, timestamp, reason):
+    doorman = rotated()
+    assert (doorman.take(frame(key, timestamp=timestamp)) is None) == bool(reason)
+    assert doorman.rejected == ({reason: 1} if reason else {})
+
+
+def test_what_was_signed_before_a_key_ended_is_believed_out_of_a_spool_long_after():
+    doorman, ask = rotated(now=NOW + 20 * HOUR), Ask(b"lyon.pdu1.", 1, 0, None)
+    assert doorman.believe(frame(OLD, timestamp=NOW - HOUR), ask)
+    assert doorman.believe(frame(OLD, timestamp=NOW + HOUR), ask) is None
+    assert doorman.believe(frame(NEW, timestamp=NOW + HOUR), ask)
+    assert doorman.rejected == {"key not valid": 1}
+
+
+def test_whoever_has_a_key_that_has_ended_cannot_go_on_with_a_boot_that_is_known():
+    """Of one by a key that has not, an old timestamp would be taken for a wrong clock."""
+    doorman = rotated(now=NOW + HOUR)
+    assert taken(doorman, frame(NEW, seq=1, timestamp=NOW + HOUR)) == [True]
+    assert taken(doorman, frame(OLD, seq=2, timestamp=NOW - 1.0)) == [False]
+    assert taken(doorman, frame(LYON, seq=2, timestamp=NOW - 1.0)) == [True]
+    assert doorman.rejected == {"too old": 1}
+
+
+def test_a_key_that_was_taken_out_of_the_file_is_unknown():
+    doorman = Gate(KeyRing([NEW]), clock=lambda: NOW)
+    assert taken(doorman, fresh(key=OLD), fresh(key=NEW)) == [False, True]
+    assert doorman.rejected == {"unknown key": 1}
+
+
+def test_a_key_for_some_wattmeters_speaks_for_no_other():
+    doorman = rotated(health=True)
+    assert taken(doorman, fresh(key=LYON, wattmeter="lyon.pdu1"), signed_health(LYON, "lyon.pdu1")) == [True, True]
+    others = ("paris.pdu1", "lyonel.pdu1", "pdu1.lyon")
+    assert not any(taken(doorman, *(fresh(key=LYON, wattmeter=name) for name in others)))
+    assert not any(taken(doorman, *(signed_health(LYON, name) for name in others)))
+    assert doorman.rejected == {"key not allowed": 6}
+
+
+def test_a_key_for_some_wattmeters_cannot_go_on_where_another_has_spoken():
+    doorman = rotated()
+    assert taken(doorman, fresh(key=NEW, wattmeter="paris.pdu1", seq=1)) == [True]
+    assert taken(doorman, fresh(key=LYON, wattmeter="paris.pdu1", seq=2)) == [False]
+    assert doorman.believe(fresh(key=LYON, wattmeter="paris.pdu1", seq=2), Ask(b"paris.pdu1.", 1, 2, 2)) is None
+    assert taken(doorman, fresh(key=NEW, wattmeter="paris.pdu1", seq=2)) == [True]
+    assert doorman.rejected == {"key not allowed": 2}
+    assert doorman.lost == 0
+
+
+def test_a_limited_key_cannot_hide_behind_the_topic_of_its_own():
+    doorman = rotated(health=True)
+    inner = message(wattmeter="paris.pdu1", timestamp=NOW)
+    assert doorman.take(sign(LYON, b"lyon.pdu1.", encode(inner))) is None
+    assert doorman.take(sign(LYON, b"paris.pdu1.", encode(message(wattmeter="lyon.pdu1", timestamp=NOW)))) is None
+    hidden = new_health(wattmeter="paris.pdu1", timestamp=NOW)
+    assert doorman.take(sign(LYON, b"kwapi.health.lyon.pdu1.", encode_health(hidden))) is None
+    assert doorman.rejected == {"wrong topic": 3}
+
+
+def signed_health(key, wattmeter):
+    return sign(key, health_topic(wattmeter), encode_health(new_health(wattmeter=wattmeter, timestamp=NOW)))
+
+
+def test_what_a_key_introduces_is_bounded_and_what_is_refused_leaves_no_trace():
+    doorman = gate(admission=Admission(max_wattmeters=2, max_probes=3), health=True)
+    flood = [fresh(wattmeter=f"pdu{number}", probes=[f"p{number}"]) for number in range(100)]
+    flood += [signed_health(KEY, f"pdu{number}") for number in range(100)]
+    flood += [fresh(wattmeter="pdu0", seq=1, probes=["p0", f"q{number}"]) for number in range(100)]
+    assert sum(taken(doorman, *flood)) == 2 + 2 + 1
+    assert doorman.rejected == {"too many wattmeters": 98 + 98, "too many probes": 99}
+    assert set(doorman.skew) == {"pdu0", "pdu1"}
+    assert set(doorman.streams.accounts()) == {b"pdu0.", b"pdu1."}
+
+
+@pytest.mark.parametrize("timestamp", [1e300, -1e300, 1e18])
+def test_a_time_that_is_no_date_is_refused_and_raises_nothing(timestamp):
+    doorman = rotated(health=True)
+    assert doorman.take(frame(NEW, timestamp=timestamp)) is None
+    assert doorman.take(frame(OLD, timestamp=timestamp)) is None
+    assert doorman.rejected.total() == 2

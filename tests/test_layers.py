@@ -10,7 +10,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.health",),
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.signing",),
-    ("kwapi.spool.segment", "kwapi.stream", "kwapi.sockets"),
+    ("kwapi.admission", "kwapi.keys", "kwapi.spool.segment", "kwapi.stream", "kwapi.sockets"),
     ("kwapi.streams",),
     ("kwapi.spool.contents", "kwapi.spool.quota"),
     ("kwapi.spool.store",),

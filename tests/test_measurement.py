@@ -131,10 +131,10 @@ def test_an_export_probe_may_say_so():
 
 
 def test_names_of_a_message_are_checked():
-    check_names(message())
-    for wrong in (message(wattmeter="a/b"), message(probes=["ok", "not/ok"])):
+    check_names("lyon.pdu1", ["ok", "ok@export"])
+    for wattmeter, probes in (("a/b", ["ok"]), ("a", ["ok", "not/ok"])):
         with pytest.raises(BadMessage):
-            check_names(wrong)
+            check_names(wattmeter, probes)
 
 
 def test_a_topic_is_the_name_and_a_dot():

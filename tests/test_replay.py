@@ -286,6 +286,7 @@ def test_a_forged_frame_in_a_spool_loses_nothing_and_live_goes_on(site):
     forger, boot = key_from(b"another key for this one"), site.publisher.boot
     site.spool.hand(frame(forger, boot=boot, seq=2**60, probes=["lyon.pdu1-1"]))
     site.publish(5)
+    eventually(lambda: site.spool.kept == site.publisher._seq[b"lyon.pdu1."] + 1)
     after = Plugin(site, before.streams.positions())
     with after.running():
         eventually(lambda: site.publish(1) or len(after.taken) > 8)

@@ -1,11 +1,11 @@
-import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwapi.errors import BadMessage, ConfigError
-from kwapi.signing import KeyRing, key_from, make_key_file, read_key, sign
+from kwapi.errors import BadMessage, NoKey
+from kwapi.signing import KeyRing, key_from, sign
 
 KEY = key_from(b"0123456789abcdef0123456789abcdef")
 FRAME = sign(KEY, b"lyon.pdu1.", b"payload")
@@ -22,7 +22,7 @@ def test_golden_frame():
 
 
 def test_a_signed_frame_is_believed():
-    assert KeyRing([KEY]).verify(FRAME) == (b"lyon.pdu1.", b"payload")
+    assert KeyRing([KEY]).verify(FRAME) == (KEY, b"lyon.pdu1.", b"payload")
 
 
 @pytest.mark.parametrize("position", range(len(FRAME)))
@@ -51,40 +51,55 @@ def test_random_bytes_are_never_believed(frame):
         KeyRing([KEY]).verify(frame)
 
 
-def test_a_made_key_is_private_random_and_made_once(tmp_path):
-    path = tmp_path / "state" / "signing.key"
-    assert make_key_file(path)
-    assert path.stat().st_mode & 0o777 == 0o600
-    first = read_key(path)
-    assert not make_key_file(path)
-    assert read_key(path) == first
-    assert os.listdir(path.parent) == ["signing.key"]
-    make_key_file(tmp_path / "other.key")
-    assert read_key(tmp_path / "other.key") != first
-
-
 def test_a_key_never_shows_its_secret():
     assert "0123" not in repr(KEY)
 
 
+OLD, NEW, NEWEST, LYON = (key_from(f"a secret that is {name}".encode()) for name in ("old", "new", "newest", "lyon's"))
+ROTATED = [
+    replace(OLD, ends=300.0),
+    replace(NEWEST, begins=200.0),
+    replace(NEW, begins=100.0),
+    replace(LYON, begins=150.0, ends=180.0, prefixes=(b"lyon.", b"rennes.rack1.")),
+]
+
+
 @pytest.mark.parametrize(
-    ("secret", "mode", "complaint"),
+    ("topic", "timestamp", "key"),
     [
-        (b"change me\n", 0o600, "placeholder"),
-        (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0o600, "placeholder"),
-        (b"", 0o600, "placeholder"),
-        (b"short one", 0o600, "shorter"),
-        (b"0123456789abcdef0123456789", 0o640, "others"),
+        (b"paris.pdu1.", -1e12, OLD),
+        (b"paris.pdu1.", 99.999, OLD),
+        (b"paris.pdu1.", 100.0, NEW),
+        (b"paris.pdu1.", 199.999, NEW),
+        (b"paris.pdu1.", 200.0, NEWEST),
+        (b"paris.pdu1.", 1e12, NEWEST),
+        (b"lyon.pdu1.", 149.999, NEW),
+        (b"lyon.pdu1.", 150.0, LYON),
+        (b"rennes.rack1.pdu1.", 179.999, LYON),
+        (b"rennes.rack10.pdu1.", 150.0, NEW),
+        (b"lyonel.pdu1.", 150.0, NEW),
+        (b"lyon.pdu1.", 180.0, NEW),
     ],
 )
-def test_a_bad_key_file_is_refused(tmp_path, secret, mode, complaint):
-    path = tmp_path / "key"
-    path.write_bytes(secret)
-    path.chmod(mode)
-    with pytest.raises(ConfigError, match=complaint):
-        read_key(path)
+def test_the_newest_key_that_is_valid_then_and_may_speak_for_the_wattmeter_signs(topic, timestamp, key):
+    assert KeyRing(ROTATED).newest(topic, timestamp).id == key.id
 
 
-def test_a_missing_key_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="No such file"):
-        read_key(tmp_path / "key")
+def test_of_keys_that_begin_together_the_last_one_is_the_newest():
+    assert KeyRing([OLD, NEW]).newest(b"pdu1.", 0.0) == NEW
+    assert KeyRing([NEW, OLD]).newest(b"pdu1.", 0.0) == OLD
+
+
+@pytest.mark.parametrize(
+    ("topic", "timestamp", "reason"),
+    [
+        (b"paris.pdu1.", 60.0, "no signing key is for this wattmeter"),
+        (b"lyon.pdu1.", 59.0, "no signing key is valid until 1970-01-01T00:01:00Z"),
+        (b"lyon.pdu1.", 120.0, "its last signing key has ended at 1970-01-01T00:02:00Z"),
+    ],
+)
+def test_why_no_key_may_sign_is_said(topic, timestamp, reason):
+    ring = KeyRing([replace(LYON, begins=60.0, ends=120.0, prefixes=(b"lyon.",))])
+    with pytest.raises(NoKey) as caught:
+        ring.newest(topic, timestamp)
+    assert str(caught.value) == reason

@@ -476,3 +476,12 @@ def test_everything_is_taken_once_and_in_order_or_lost(chance: random.Random, dr
     assert account(streams).delivered == len(taken)
     assert account(streams).lost == len(lost)
     assert account(streams).settled == account(streams).produced == len(taken) + len(lost)
+
+
+def test_a_spool_cannot_make_up_topics_without_end(clock):
+    streams = helped(spools=1, most=3, clock=clock)
+    met(streams, 0)
+    for number in range(100):
+        streams.discover(f"made-up-{number}.".encode(), A, 0)
+    assert streams.behind() == 2
+    assert streams.meet(b"signed.", A, 0) is TAKE

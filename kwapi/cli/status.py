@@ -24,9 +24,9 @@ from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.health import DOWN, HUNG, MUTED, STALE, STARTING, STATES, UP, Health
+from kwapi.keys import KeyFile
 from kwapi.plugins.api.registers import DIRECTORY
 from kwapi.plugins.positions import FILE_NAME, Positions
-from kwapi.signing import KeyRing, read_key
 from kwapi.stream import Account
 
 HELP = "show the state of every wattmeter"
@@ -162,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
         strange = [prefix for prefix in arguments.prefix if not any(is_meant(name, [prefix]) for name in names)]
         if strange:
             raise ConfigError(f"{arguments.config_file}: there is no wattmeter {', '.join(map(repr, strange))}")
-        gate = Gate(KeyRing([read_key(Path(conf.signing_key_file))]), health=True)
+        gate = Gate(KeyFile(conf.signing_key_file), health=True)
         accounts = {}
         if arguments.messages is not None:
             path = arguments.messages or Path(conf.state_dir) / DIRECTORY / FILE_NAME

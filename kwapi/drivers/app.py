@@ -23,8 +23,8 @@ from kwapi.drivers.shares import Shares, new_endpoint
 from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.health import Health
+from kwapi.keys import KeyFile, make_key_file
 from kwapi.options import OPTIONS
-from kwapi.signing import Key, make_key_file, read_key
 from kwapi.spool.keeping import Keeping
 
 LOG = logging.getLogger(__name__)
@@ -52,20 +52,23 @@ def read_configuration(files: Sequence[Path]) -> tuple[cfg.ConfigOpts, list[Watt
 class Daemon:
     """What kwapi-drivers does between start and stop."""
 
-    def __init__(self, files: Sequence[Path], conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], key: Key) -> None:
+    def __init__(
+        self, files: Sequence[Path], conf: cfg.ConfigOpts, wattmeters: Sequence[Wattmeter], keys: KeyFile
+    ) -> None:
         self.tasks: list[service.Task] = []
         self._files = files
         self._values = _values(conf)
         self._status = ""
         self._closing: list[Callable[[], None]] = []
         self._can_be_heard = threading.Event()
+        self._keys = keys
         mutes, boots = Path(conf.state_dir) / MUTES, Path(conf.state_dir) / BOOTS
         keep = self._keep(conf)
         self.fleet: Fleet
         if conf.workers:
-            self.fleet = self._share_out(conf, wattmeters, key, mutes, boots, keep)
+            self.fleet = self._share_out(conf, wattmeters, keys, mutes, boots, keep)
         else:
-            publisher = Publisher(conf.probes_endpoint, key, boot=next_boot(boots), keep=keep)
+            publisher = Publisher(conf.probes_endpoint, keys, boot=next_boot(boots), keep=keep)
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
@@ -84,6 +87,7 @@ class Daemon:
 
     def check(self) -> bool:
         """Look after the wattmeters, and tell systemd how they are."""
+        self._keys.look()  # for worker processes that are started later
         usable = self.fleet.check()
         if (status := summary(self.fleet.counts())) != self._status:
             self._status = status
@@ -131,7 +135,7 @@ class Daemon:
         self,
         conf: cfg.ConfigOpts,
         wattmeters: Sequence[Wattmeter],
-        key: Key,
+        keys: KeyFile,
         mutes: Path,
         boots: Path,
         keep: Keep | None,
@@ -145,7 +149,7 @@ class Daemon:
 
         def orders(number: int) -> Orders:
             program = f"kwapi-drivers[{number}]"
-            return Orders(program, endpoint, key, conf.max_hung_workers, mutes, boots)
+            return Orders(program, endpoint, keys, conf.max_hung_workers, mutes, boots)
 
         return Shares(wattmeters, orders, conf.workers)
 
@@ -175,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         key_file = Path(conf.signing_key_file)
         if make_key_file(key_file):
             LOG.info("made a signing key in %s; every plugin needs a copy of this file", key_file)
-        daemon = Daemon(arguments.files, conf, wattmeters, read_key(key_file))
+        daemon = Daemon(arguments.files, conf, wattmeters, KeyFile(key_file))
     except ConfigError as error:
         return service.refuse(error)
     warn_of_intervals(wattmeters)

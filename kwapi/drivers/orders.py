@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.health import Health
-from kwapi.signing import Key
+from kwapi.signing import Key, KeyRing
 
 READY, GO, STOP = "ready", "go", "stop"
 
@@ -17,7 +17,7 @@ class Orders:
 
     program: str
     endpoint: str  # where the parent collects what is published
-    key: Key
+    keys: KeyRing | Key
     max_hung: int
     mutes: Path
     boots: Path

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         orders, assignment = connection.recv()
         service.start_logging(assignment.log_level, orders.program)
         # Before it is needed, since what is sent until the subscriptions have come is lost.
-        publisher = Publisher(orders.endpoint, orders.key, boot=next_boot(orders.boots), bind=False)
+        publisher = Publisher(orders.endpoint, orders.keys, boot=next_boot(orders.boots), bind=False)
         try:
             connection.send(READY)
             if connection.recv() == GO:

@@ -15,7 +15,7 @@ from kwapi.bus import Sender
 from kwapi.drivers.base import Clock, Driver
 from kwapi.drivers.names import Names
 from kwapi.drivers.slot import Slot
-from kwapi.errors import CredentialsRefused, DeviceError
+from kwapi.errors import CredentialsRefused, DeviceError, NoKey
 from kwapi.measurement import Measurement
 from kwapi.plausibility import implausibilities
 
@@ -151,8 +151,13 @@ class Worker(threading.Thread):
                 self.slot.failed(str(error) or repr(error), self._clock() - began)
             self._close(driver)
             return LONGEST_WAIT if isinstance(error, CredentialsRefused) else back_off(self.slot.failures)
-        if measurements and self.sender.publish(measurements, timestamp, monotonic):
-            self._check_once(measurements)
+        try:
+            if measurements and self.sender.publish(measurements, timestamp, monotonic):
+                self._check_once(measurements)
+        except NoKey as error:
+            if self._counts():
+                self.slot.failed(str(error), self._clock() - began)
+            return 0.0
         if self._counts():
             self.slot.succeeded(bool(measurements), self._clock() - began)
         return 0.0

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
+from kwapi.admission import Admission
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.plugins.positions import Saved
-from kwapi.signing import KeyRing, read_key
 from kwapi.streams import Streams
 
 
@@ -22,17 +22,26 @@ def subscriber_of(
     repair: bool = False,
     saved: Saved | None = None,
 ) -> Subscriber:
-    """Return the subscriber of a plugin's configuration; raise ConfigError if its signing key is unusable.
+    """Return the subscriber of a plugin's configuration; raise ConfigError if its signing keys are unusable.
 
     Given wattmeters, names or first parts of names, are subscribed to instead of the configured ones; with ``health``,
     their health too. With ``repair`` it asks for what it misses, and from saved positions on for what came since.
     """
-    keys = KeyRing([read_key(Path(conf.signing_key_file))])
+    keys = KeyFile(conf.signing_key_file)
     spools = conf.replay_endpoint if repair else []
     begin = (saved.positions, saved.accounts) if saved else ()
-    streams = Streams(*begin, spools=len(spools), wait=conf.repair_wait)
+    streams = Streams(*begin, spools=len(spools), wait=conf.repair_wait, most=conf.max_wattmeters)
+    admission = Admission(max_wattmeters=conf.max_wattmeters, max_probes=conf.max_probes, slack=conf.max_skew)
     since = saved.at - conf.max_skew if saved else None
-    gate = Gate(keys, max_age=conf.max_age, max_skew=conf.max_skew, since=since or 0.0, health=health, streams=streams)
+    gate = Gate(
+        keys,
+        max_age=conf.max_age,
+        max_skew=conf.max_skew,
+        since=since or 0.0,
+        health=health,
+        streams=streams,
+        admission=admission,
+    )
     names = conf.wattmeters if wattmeters is None else wattmeters
     return Subscriber(conf.probes_endpoint, names, gate, spools=spools, since=since)
 

@@ -8,8 +8,9 @@ import pytest
 from kwapi.bus import Publisher
 from kwapi.cli.main import main
 from kwapi.cli.status import duration, is_meant, near, rows, severity, summary
+from kwapi.keys import make_key_file, read
 from kwapi.plugins.positions import Positions
-from kwapi.signing import make_key_file, read_key
+from kwapi.signing import KeyRing
 from kwapi.stream import Account, Position
 from tests.messages import health
 from tests.test_bus import free_endpoint
@@ -60,7 +61,7 @@ def site(tmp_path):
         "[lab.a]\ndriver = dummy\nprobes = a\n[lab.b]\ndriver = dummy\nprobes = b\n"
     )
     make_key_file(tmp_path / "signing.key")
-    return path, Publisher(endpoint, read_key(tmp_path / "signing.key"))
+    return path, Publisher(endpoint, KeyRing(read(tmp_path / "signing.key").keys))
 
 
 def tell_until_done(publisher, healths, argv):

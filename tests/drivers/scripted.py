@@ -41,10 +41,10 @@ class Scripted(Driver):
 
 
 class FakePublisher:
-    """Keeps what senders publish."""
+    """Keeps what senders publish; refuses is what publishing raises."""
 
     def __init__(self):
-        self.sent, self.told = [], []
+        self.sent, self.told, self.refuses = [], [], []
 
     def sender(self, wattmeter, interval):
         return FakeSender(self, wattmeter)
@@ -58,6 +58,8 @@ class FakeSender:
         self.publisher, self.wattmeter, self.revoked = publisher, wattmeter, False
 
     def publish(self, measurements, timestamp, monotonic):
+        if self.publisher.refuses:
+            raise self.publisher.refuses.pop(0)
         if not self.revoked:
             self.publisher.sent.append((self.wattmeter, [each.probe for each in measurements]))
         return not self.revoked

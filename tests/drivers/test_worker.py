@@ -4,7 +4,7 @@ import pytest
 
 from kwapi.drivers.slot import Slot
 from kwapi.drivers.worker import LONGEST_SPREAD, LONGEST_WAIT, Pace, Worker, back_off, first_wait, next_poll, spread
-from kwapi.errors import CredentialsRefused, DeviceError
+from kwapi.errors import CredentialsRefused, DeviceError, NoKey
 from tests.clock import Clock
 from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
 from tests.waiting import eventually
@@ -182,6 +182,22 @@ def test_a_poll_that_an_error_of_ours_ends_is_counted():
     health = slot.health(5.0)
     assert (health.state, health.reason) == ("down", "ZeroDivisionError: oops")
     assert (health.polls, health.failures, health.in_a_row) == (1, 1, 1)
+
+
+def test_what_no_key_may_sign_is_told_once_and_it_resumes_by_itself(caplog):
+    caplog.set_level("INFO")
+    publisher = FakePublisher()
+    publisher.refuses = [NoKey("its last signing key has ended")] * 3
+    slot = Slot(wattmeter(GOOD))
+    worker = Worker(slot, publisher.sender("pdu1", 0.01), [], Pace(1000))
+    worker.start()
+    eventually(lambda: len(publisher.sent) > 2)
+    worker.stopping.set()
+    worker.join(5)
+    health = slot.health(5.0)
+    assert (health.state, health.failures, health.in_a_row) == ("up", 3, 0)
+    assert caplog.text.count("pdu1 is down: its last signing key has ended") == 1
+    assert caplog.text.count("pdu1 is back") == 1
 
 
 def test_a_poll_that_is_longer_than_the_interval_counts_what_it_misses():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
-from kwapi.signing import KeyRing, read_key
+from kwapi.keys import KeyFile
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.waiting import eventually
@@ -49,7 +49,7 @@ def run(directory: Path, kills: int, seed: int) -> Result:
     answers = lives = 0
     with Site(directory, sections()) as site:
         site.start("drivers", "forwarder")
-        gate = Gate(KeyRing([read_key(directory / "state" / "signing.key")]))
+        gate = Gate(KeyFile(directory / "state" / "signing.key"))
         with Listener(Subscriber([site.forwarded], [""], gate)) as bus:
             eventually(lambda: len(bus.wattmeters()) == 2 * WATTMETERS)
             for life in range(kills + 1):

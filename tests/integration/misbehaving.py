@@ -17,9 +17,9 @@ from typing import Any
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
 from kwapi.health import Health
+from kwapi.keys import KeyFile
 from kwapi.measurement import Message
 from kwapi.plugins.api.collector import Collector
-from kwapi.signing import KeyRing, read_key
 from kwapi.simulator.control import ask
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
@@ -122,7 +122,7 @@ class Watch:
         self.collector = Collector()
         self.heard: dict[str, Heard] = {}
         self._lock = threading.Lock()
-        gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]), health=True)
+        gate = Gate(KeyFile(site.directory / "state" / "signing.key"), health=True)
         self.listener = Listener(Subscriber([site.forwarded], [""], gate), add=self._add, add_health=self._add_health)
 
     def _add(self, message: Message) -> None:

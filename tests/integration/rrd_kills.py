@@ -15,8 +15,8 @@ import rrdtool
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.plugins.rrd.store import Store
-from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.waiting import eventually
@@ -89,7 +89,7 @@ def run(directory: Path, kills: int, seed: int) -> int:
         with (directory / "rrd.conf").open("a") as file:
             file.write(f"flush_interval = {FLUSH}\n")
         site.start("drivers", "forwarder")
-        gate = Gate(KeyRing([read_key(directory / "state" / "signing.key")]))
+        gate = Gate(KeyFile(directory / "state" / "signing.key"))
         with Listener(Subscriber([site.forwarded], [""], gate)) as bus:
             eventually(lambda: len(bus.wattmeters()) == WATTMETERS)
             for number in range(kills):

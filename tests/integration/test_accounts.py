@@ -8,8 +8,8 @@ import pytest
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.plugins.api.collector import Collector
-from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.integration.programs import needed
@@ -30,7 +30,7 @@ class Accounts:
 
     def __init__(self, site):
         self.collector = Collector()
-        gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]))
+        gate = Gate(KeyFile(site.directory / "state" / "signing.key"))
         self.bus = Listener(Subscriber([site.published], [""], gate), add=self._add)
         self.messages = self.bus.messages
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from kwapi.bus import Publisher
+from kwapi.keys import KeyFile
 from kwapi.measurement import Measurement
 from kwapi.plugins.api.query import PAGE
-from kwapi.signing import read_key
 from tests.integration.ceilometer import METERS, Polling
 from tests.integration.daemons import Site, free_port
 from tests.integration.keystone import PASSWORDS, PROJECT
@@ -40,7 +40,7 @@ class Kwapi:
     def __enter__(self):
         site = self._site
         site.start("drivers", "forwarder")
-        self._publisher = Publisher(self._endpoint, read_key(site.directory / "state" / "signing.key"))
+        self._publisher = Publisher(self._endpoint, KeyFile(site.directory / "state" / "signing.key"))
         path = site.directory / "api.conf"
         text = path.read_text().replace("acl_enabled = false\n", "")
         text = text.replace(

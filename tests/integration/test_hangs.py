@@ -6,7 +6,7 @@ import pytest
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
-from kwapi.signing import KeyRing, read_key
+from kwapi.keys import KeyFile
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.waiting import eventually
@@ -48,7 +48,7 @@ def test_a_daemon_in_which_too_much_hangs_exits_to_be_started_again(tmp_path, en
 def test_a_worker_process_in_which_too_much_hangs_is_replaced_and_the_rest_goes_on(tmp_path, environ):
     with Site(tmp_path, "max_hung_workers = 2\nworkers = 1\n" + GOOD + HANGING) as site:
         site.start("drivers", environ=environ)
-        gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]))
+        gate = Gate(KeyFile(site.directory / "state" / "signing.key"))
         with Listener(Subscriber([site.published], [""], gate)) as bus:
             eventually(lambda: len({message.boot for message in bus.messages}) > 1)
             since = len(bus.messages)

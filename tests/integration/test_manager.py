@@ -13,7 +13,7 @@ import pytest
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
-from kwapi.signing import KeyRing, read_key
+from kwapi.keys import KeyFile
 from tests.integration.daemons import Site, free_port
 from tests.integration.listener import Listener
 from tests.waiting import eventually
@@ -35,7 +35,7 @@ def configure(site, text):
 
 def listener(site):
     """Return what is published, heard as kwapi-drivers sends it."""
-    gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]), health=True)
+    gate = Gate(KeyFile(site.directory / "state" / "signing.key"), health=True)
     return Listener(Subscriber([site.published], [""], gate))
 
 

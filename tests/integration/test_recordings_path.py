@@ -6,8 +6,8 @@ import pytest
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.measurement import QUANTITIES
-from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.recordings import PROFILES, copy_recordings, load_truth
 from tests.integration.snmpsim import serve_recordings
@@ -55,7 +55,7 @@ def test_every_value_arrives_exactly(tmp_path):
         sections = "".join(section_of(recording, port, rows) for recording, rows in truth.items())
         with Site(tmp_path, sections) as site:
             site.start("drivers", "forwarder", "api")
-            gate, stop = Gate(KeyRing([read_key(tmp_path / "state" / "signing.key")])), threading.Event()
+            gate, stop = Gate(KeyFile(tmp_path / "state" / "signing.key")), threading.Event()
             subscriber = Subscriber([site.forwarded], [""], gate)
             thread = threading.Thread(target=subscriber.run, args=(stop, collect))
             thread.start()

@@ -8,7 +8,7 @@ import rrdtool
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
-from kwapi.signing import KeyRing, read_key
+from kwapi.keys import KeyFile
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.waiting import eventually
@@ -117,7 +117,7 @@ def test_time_in_which_the_graphs_were_dead_is_drawn(site):
 @pytest.mark.parametrize("workers", [0, 2], ids=["in one process", "in workers"])
 def test_what_drivers_sent_before_they_were_killed_is_counted(site):
     """The API is dead meanwhile, so that it has two boots to catch up with."""
-    gate = Gate(KeyRing([read_key(site.directory / "state" / "signing.key")]))
+    gate = Gate(KeyFile(site.directory / "state" / "signing.key"))
     with Listener(Subscriber([site.published], [""], gate)) as bus:
         site.kill("api")
         away()

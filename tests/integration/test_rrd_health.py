@@ -4,8 +4,8 @@ import pytest
 
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
+from kwapi.keys import KeyFile
 from kwapi.plugins.rrd.store import Store
-from kwapi.signing import KeyRing, read_key
 from tests.integration.daemons import Site
 from tests.integration.listener import Listener
 from tests.waiting import eventually
@@ -18,7 +18,7 @@ def test_a_pdu_that_is_gone_is_down_with_the_reason_and_back_when_it_answers(tmp
     with Site(tmp_path, f"{section}probes = o1, o2\n") as site:
         site.start("drivers", "forwarder")
         store = Store(tmp_path / "rrd")
-        gate = Gate(KeyRing([read_key(tmp_path / "state" / "signing.key")]), health=True)
+        gate = Gate(KeyFile(tmp_path / "state" / "signing.key"), health=True)
         subscriber = Subscriber([site.forwarded], [""], gate)
         with Listener(subscriber, add=store.add, add_health=store.add_health):
             eventually(lambda: [probe.state for probe in store.probes()] == ["up", "up"])

@@ -12,7 +12,7 @@ from typing import Any
 from oslo_config import cfg
 
 from kwapi.config import Reader
-from kwapi.signing import PLACEHOLDERS
+from kwapi.keys import PLACEHOLDERS
 
 KEYSTONE, POLICY = "keystone_authtoken", "oslo_policy"
 AUTH_SECTIONS = (KEYSTONE, POLICY)
