@@ -31,12 +31,13 @@ from kwapi.measurement import (
 )
 from kwapi.replay import Client
 from kwapi.signing import Key, KeyRing, sign
-from kwapi.sockets import POLL, connect, listen, open_socket
+from kwapi.sockets import POLL, open_socket
 from kwapi.stream import Answer
+from kwapi.transport import Transport
 
 LOG = logging.getLogger(__name__)
 SUBSCRIBE = b"\1"  # begins a subscription on its way upstream, and b"\0" its end
-CAPTURE = "inproc://capture"
+CAPTURE, CONTROL = "inproc://capture", "inproc://control"
 DRAINED = 1000  # messages taken before the spools' answers are looked at
 Take = Callable[[Message], None]
 CATCHING_UP = 20  # ms until spools are asked again, while something is missing
@@ -56,8 +57,10 @@ class Publisher:
         boot: int | None = None,
         bind: bool = True,
         keep: Callable[[bytes], None] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """``keep`` is given each frame of measurements, and must not wait. A single key signs all."""
+        transport = transport or Transport()
         self._keep = keep
         self.boot = time.time_ns() if boot is None else boot
         self._keys = KeyRing([keys]) if isinstance(keys, Key) else keys
@@ -66,7 +69,10 @@ class Publisher:
         self._context = zmq.Context()
         self._socket = open_socket(self._context, zmq.PUB)
         try:
-            (listen if bind else connect)(self._socket, endpoint)
+            if bind:
+                transport.listen(self._socket, endpoint)
+            else:
+                transport.connect(self._socket, [endpoint])
         except ConfigError:
             self.close()
             raise
@@ -194,6 +200,7 @@ class Subscriber:
         *,
         spools: Sequence[str] = (),
         since: float | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """Subscribe to wattmeters; given a time, what the spools have since then is asked for as well."""
         self.gate = gate
@@ -201,6 +208,7 @@ class Subscriber:
         self._names = list(wattmeters) or [""]
         self._spools = spools
         self._since = since
+        self._transport = transport or Transport()
 
     def run(
         self,
@@ -220,15 +228,15 @@ class Subscriber:
         take = _Take(add, add_late or add, show, add_health)
         context = zmq.Context()
         socket = open_socket(context, zmq.SUB)
-        client = Client(context, self._spools if add is not None else (), self.gate.streams)
+        spools = self._spools if add is not None else ()
+        client = Client(context, spools, self.gate.streams, transport=self._transport)
         try:
             for name in self._names:
                 if add is not None:
                     socket.subscribe(topic_of(name) if name else b"")
                 if self.gate.health:
                     socket.subscribe(health_topic(name))
-            for endpoint in self._endpoints:
-                connect(socket, endpoint)
+            link = self._transport.connect(socket, self._endpoints)
             if self._since is not None:
                 client.search([topic_of(name) if name else b"" for name in self._names], self._since)
             poller = zmq.Poller()
@@ -238,6 +246,7 @@ class Subscriber:
                 self.gate.look()
                 poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
                 self._drain(socket, stop, take)
+                link.mend()
                 if take.late is not None and client.sockets:
                     self._repair(client, take.late)
                     client.ask()
@@ -299,6 +308,7 @@ class Proxy:
         bind_upstream: bool = False,
         keep: Callable[[bytes], None] | None = None,
         kept: Sequence[str] = ("",),
+        transport: Transport | None = None,
     ) -> None:
         """``keep`` is given each frame of measurements that passes, and ``kept`` is subscribed to for it."""
         self._upstream = upstream
@@ -306,27 +316,37 @@ class Proxy:
         self._bind_upstream = bind_upstream  # publishers connect to us
         self._keep = keep
         self._kept = kept
+        self._transport = transport or Transport()
         self._context = zmq.Context()
 
     def run(self, ready: Callable[[], None]) -> None:
         """Pass until stop() is called from another thread; ready() is called once the endpoint is bound."""
         front, back = open_socket(self._context, zmq.XPUB), open_socket(self._context, zmq.XSUB)
         capture = open_socket(self._context, zmq.PUB) if self._keep is not None else None
+        control = self._context.socket(zmq.PAIR)
+        link = None
         try:
+            control.bind(CONTROL)
             if capture is not None:
                 capture.bind(CAPTURE)
-            listen(front, self._downstream)
-            for endpoint in self._upstream:
-                (listen if self._bind_upstream else connect)(back, endpoint)
+            self._transport.listen(front, self._downstream)
+            if self._bind_upstream:
+                for endpoint in self._upstream:
+                    self._transport.listen(back, endpoint)
+            else:
+                link = self._transport.connect(back, self._upstream, CONTROL)
             if capture is not None:
                 for name in self._kept:
                     back.send(SUBSCRIBE + (topic_of(name) if name else b""))
             ready()
-            zmq.proxy(front, back, capture)
+            while True:
+                zmq.proxy_steerable(front, back, capture, control)
+                if link is not None:
+                    link.mend()
         except zmq.ContextTerminated:
             LOG.debug("the proxy was asked to stop")
         finally:
-            for socket in (front, back, capture):
+            for socket in (front, back, capture, control):
                 if socket is not None:
                     socket.close(linger=0)
 

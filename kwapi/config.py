@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from oslo_config import cfg, iniparser
 
+from kwapi.endpoints import plaintext_problems
 from kwapi.errors import ConfigError
 from kwapi.mistakes import explain, in_order
 from kwapi.options import OPTIONS, STATE_DIR
@@ -66,7 +67,8 @@ class Reader:
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
         self.conf.register_opt(STATE_DIR)
         self.conf.set_default(STATE_DIR.name, environ.get("KWAPI_DEFAULT_STATE_DIR") or STATE_DIR.default)
-        self.values(DEFAULT, OPTIONS[daemon])
+        for key, problem in plaintext_problems(self.values(DEFAULT, OPTIONS[daemon])):
+            self.mistake(DEFAULT, key, problem)
 
     @property
     def sections(self) -> list[str]:

@@ -12,6 +12,7 @@ from kwapi.bus import Proxy
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.spool.keeping import Keeping
+from kwapi.transport import transport_of
 
 LOG = logging.getLogger(__name__)
 
@@ -25,12 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging(conf.log_level)
         service.block_signals()
-        keeping = Keeping(conf) if conf.spool_dir else None
+        transport = transport_of(conf)
+        keeping = Keeping(conf, transport) if conf.spool_dir else None
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)
     keep = keeping.spool.hand if keeping else None
-    proxy = Proxy(conf.probes_endpoint, conf.forwarder_endpoint, keep=keep, kept=conf.spool_topics)
+    proxy = Proxy(conf.probes_endpoint, conf.forwarder_endpoint, keep=keep, kept=conf.spool_topics, transport=transport)
     tasks = [service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))]
     if keeping:
         tasks += [service.Task("capture", lambda _: proxy.capture()), *keeping.tasks]

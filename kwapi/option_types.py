@@ -1,15 +1,20 @@
 """What the value of an option may be, beside the types of oslo.config."""
 
+import grp
 import os
+import pwd
 import re
 import zoneinfo
 from pathlib import Path
 
 from oslo_config import types
 
+from kwapi.endpoints import MAX_PATH
+
 PRICE_FROM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) +(\d+(?:\.\d+)?)")
 RRDCACHED = re.compile(r"unix:/.+|(?!unix:)[^/\s]+:\d{1,5}")
 HEADER = re.compile(r"[A-Za-z0-9-]+")  # of what RFC 9110 allows, what names in use consist of
+MODE = re.compile(r"0?[0-7]{3}")
 ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
 
 
@@ -54,7 +59,41 @@ class Endpoint(types.String):
         tcp = ENDPOINT.fullmatch(text)
         if not (text.startswith("ipc://") and len(text) > 6) and not (tcp and int(tcp[1]) <= 65535):
             raise ValueError(f"{text!r} is no endpoint such as tcp://127.0.0.1:5555 or ipc:///run/kwapi/drivers")
+        if not tcp and (length := len(os.fsencode(text[6:]))) > MAX_PATH:
+            raise ValueError(f"the path of {text!r} is {length} bytes long; that of a socket is {MAX_PATH} at most")
         return text
+
+
+class Mode(types.ConfigType):
+    """The mode of a file in octal, such as 0660; as a number."""
+
+    def __call__(self, value: object) -> int:
+        if not MODE.fullmatch(text := str(value)):
+            raise ValueError(f"{text!r} is no mode such as 0660")
+        return int(text, 8)
+
+    def __repr__(self) -> str:
+        return "Octal"
+
+    def _formatter(self, value: int) -> str:
+        return f"{value:04o}"
+
+
+class Owner(types.ConfigType):
+    """USER, USER:GROUP or :GROUP of this machine; as (uid, gid), where -1 stands for none."""
+
+    def __call__(self, value: object) -> tuple[int, int]:
+        user, _, group = str(value).partition(":")
+        try:
+            return pwd.getpwnam(user).pw_uid if user else -1, grp.getgrnam(group).gr_gid if group else -1
+        except KeyError as error:
+            raise ValueError(f"{value!r} is no USER:GROUP of this machine: {error.args[0]}") from error
+
+    def __repr__(self) -> str:
+        return "USER:GROUP"
+
+    def _formatter(self, value: object) -> str:
+        return str(value)
 
 
 class PriceFrom(types.ConfigType):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from oslo_config import cfg, types
 
-from kwapi.option_types import Endpoint, HeaderName, PriceFrom, RrdcachedAddress, Timezone
+from kwapi.option_types import Endpoint, HeaderName, Mode, Owner, PriceFrom, RrdcachedAddress, Timezone
 
 STATE_DIR = cfg.StrOpt(
     "state_dir",
@@ -22,6 +22,40 @@ KEY_FILE = cfg.StrOpt(
     default="$state_dir/signing.key",
     help="File of mode 0600 with the secrets that sign every measurement, as kwapi keygen makes it; the same on every "
     "machine. kwapi-drivers makes one with a random secret at its first start. Read again when it changes.",
+)
+ENCRYPTION = (
+    cfg.StrOpt(
+        "curve_key_file",
+        default="",
+        help="File NAME.key_secret of mode 0600 with the keys of this daemon, made by kwapi keygen; every tcp:// "
+        "endpoint is encrypted then. Empty: none is, and they must be on loopback.",
+    ),
+    cfg.BoolOpt(
+        "allow_plaintext",
+        default=False,
+        help="Without curve_key_file, use tcp:// endpoints beyond loopback too; whoever is on the network can then "
+        "read all.",
+    ),
+)
+SERVERS = cfg.StrOpt(
+    "curve_servers_dir",
+    default="$state_dir/servers",
+    help="Directory with the public keys of the endpoints that are connected to, each a file named as the endpoint has "
+    "it: HOST.key, or HOST:PORT.key.",
+)
+LISTENING = (
+    cfg.StrOpt(
+        "curve_clients_dir",
+        default="$state_dir/clients",
+        help="Directory with the public keys, files NAME.key, of those who may connect; read again when it changes.",
+    ),
+    cfg.Opt("ipc_mode", type=Mode(), default="0600", help="Mode of the Unix sockets of ipc:// endpoints."),
+    cfg.Opt(
+        "ipc_owner",
+        type=Owner(),
+        default="",
+        help="Owner of the Unix sockets: USER, USER:GROUP or :GROUP; empty: who the daemon runs as.",
+    ),
 )
 PLUGIN = (
     KEY_FILE,
@@ -42,6 +76,8 @@ PLUGIN = (
     cfg.FloatOpt(
         "repair_wait", default=60, min=1, help="Seconds without an answer after which what was missed is lost."
     ),
+    *ENCRYPTION,
+    SERVERS,
     cfg.ListOpt(
         "wattmeters",
         default=[""],
@@ -110,6 +146,8 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="ZeroMQ endpoint where measurements are published.",
         ),
         *_spool("$state_dir/spool", 5565),
+        *ENCRYPTION,
+        *LISTENING,
         cfg.IntOpt(
             "max_hung_workers",
             default=32,
@@ -150,6 +188,9 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="Wattmeters whose messages are kept, by name or by the first parts of a dotted name; empty for all. "
             "What is not kept is passed on only while a plugin subscribes to it.",
         ),
+        *ENCRYPTION,
+        SERVERS,
+        *LISTENING,
     ),
     "api": (
         *COMMON,

@@ -16,11 +16,13 @@ from typing import Annotated
 import msgspec
 import zmq
 
+from kwapi.connections import Link
 from kwapi.errors import ConfigError
-from kwapi.sockets import POLL, connect, listen, open_socket
+from kwapi.sockets import POLL, open_socket
 from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
 from kwapi.streams import Streams
+from kwapi.transport import Transport
 
 LOG = logging.getLogger(__name__)
 
@@ -73,7 +75,9 @@ _encoder = msgspec.msgpack.Encoder()
 class Service:
     """Answers from a spool at an endpoint; run() is the work of a thread."""
 
-    def __init__(self, endpoint: str, directory: str | Path, *, rate: float = RATE) -> None:
+    def __init__(
+        self, endpoint: str, directory: str | Path, *, rate: float = RATE, transport: Transport | None = None
+    ) -> None:
         self.answered = 0
         self.refused = 0
         self._directory = directory
@@ -82,7 +86,7 @@ class Service:
         self._socket = open_socket(self._context, zmq.ROUTER)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_QUESTION)
         try:
-            listen(self._socket, endpoint)
+            (transport or Transport()).listen(self._socket, endpoint)
         except ConfigError:
             self.close()
             raise
@@ -145,8 +149,10 @@ class Client:
         endpoints: Sequence[str],
         streams: Streams,
         *,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        transport = transport or Transport()
         self._streams = streams
         self._clock = clock
         self._numbers = count()
@@ -156,9 +162,10 @@ class Client:
             self._seek(spool, HELLO)
         self._search_at = float("-inf")
         self.sockets: list[zmq.Socket[bytes]] = []
+        self._links: list[Link] = []
         for endpoint in endpoints:
             self.sockets.append(open_socket(context, zmq.DEALER))
-            connect(self.sockets[-1], endpoint)
+            self._links.append(transport.connect(self.sockets[-1], [endpoint]))
 
     def search(self, prefixes: Sequence[bytes], timestamp: float) -> None:
         """Find out what was published since a time under some prefixes, so that it is asked for."""
@@ -169,6 +176,8 @@ class Client:
     def ask(self) -> None:
         """Send what is to be asked now, and give up what got no answer."""
         now = self._clock()
+        for link in self._links:
+            link.mend()
         for number, (ask, at) in list(self._asked.items()):
             if now - at > PATIENCE:
                 del self._asked[number]

@@ -20,8 +20,10 @@ def mistakes_of(tmp_path, text, daemon="api"):
 
 
 def test_values_and_defaults(tmp_path):
-    conf = load("api", [written(tmp_path, "[DEFAULT]\nport = 5001\nprobes_endpoint = tcp://a:1, tcp://b:2\n")])
-    assert (conf.port, conf.host, conf.probes_endpoint) == (5001, "127.0.0.1", ["tcp://a:1", "tcp://b:2"])
+    endpoints = ["tcp://127.0.0.1:1", "tcp://[::1]:2"]
+    text = f"[DEFAULT]\nport = 5001\nprobes_endpoint = {', '.join(endpoints)}\n"
+    conf = load("api", [written(tmp_path, text)])
+    assert (conf.port, conf.host, conf.probes_endpoint) == (5001, "127.0.0.1", endpoints)
 
 
 def test_several_files_are_one_configuration(tmp_path):

@@ -9,10 +9,10 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.measurement",),
     ("kwapi.health",),
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
-    ("kwapi.signing",),
+    ("kwapi.certificates", "kwapi.endpoints", "kwapi.signing"),
     ("kwapi.admission", "kwapi.keys", "kwapi.spool.segment", "kwapi.stream", "kwapi.sockets"),
-    ("kwapi.streams",),
-    ("kwapi.spool.contents", "kwapi.spool.quota"),
+    ("kwapi.streams", "kwapi.connections"),
+    ("kwapi.spool.contents", "kwapi.spool.quota", "kwapi.transport"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
     ("kwapi.gate", "kwapi.replay"),
@@ -194,8 +194,11 @@ def test_modules_import_from_above_only():
 def test_only_the_bus_speaks_zeromq():
     assert {name for name, path in modules().items() if "import zmq" in path.read_text()} == {
         "kwapi.bus",
+        "kwapi.certificates",
+        "kwapi.connections",
         "kwapi.replay",
         "kwapi.sockets",
+        "kwapi.transport",
     }
 
 

@@ -28,6 +28,7 @@ from kwapi.keys import KeyFile
 from kwapi.plugins.api.registers import DIRECTORY
 from kwapi.plugins.positions import FILE_NAME, Positions
 from kwapi.stream import Account
+from kwapi.transport import transport_of
 
 HELP = "show the state of every wattmeter"
 HEADING = ("wattmeter", "state", "for", "polls", "failed", "missed", "poll s", "reason")
@@ -163,6 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         if strange:
             raise ConfigError(f"{arguments.config_file}: there is no wattmeter {', '.join(map(repr, strange))}")
         gate = Gate(KeyFile(conf.signing_key_file), health=True)
+        transport = transport_of(conf).towards_itself()
         accounts = {}
         if arguments.messages is not None:
             path = arguments.messages or Path(conf.state_dir) / DIRECTORY / FILE_NAME
@@ -171,7 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
         service.refuse(error)
         return NOTHING_KNOWN
     expected = [name for name in names if is_meant(name, arguments.prefix)]
-    subscriber = Subscriber([near(conf.probes_endpoint)], arguments.prefix, gate)
+    subscriber = Subscriber([near(conf.probes_endpoint)], arguments.prefix, gate, transport=transport)
     try:
         healths = listen(subscriber, expected, arguments.wait)
     except KeyboardInterrupt:

@@ -26,6 +26,7 @@ from kwapi.health import Health
 from kwapi.keys import KeyFile, make_key_file
 from kwapi.options import OPTIONS
 from kwapi.spool.keeping import Keeping
+from kwapi.transport import Transport, transport_of
 
 LOG = logging.getLogger(__name__)
 Keep = Callable[[bytes], None]
@@ -63,12 +64,13 @@ class Daemon:
         self._can_be_heard = threading.Event()
         self._keys = keys
         mutes, boots = Path(conf.state_dir) / MUTES, Path(conf.state_dir) / BOOTS
-        keep = self._keep(conf)
+        transport = transport_of(conf)
+        keep = self._keep(conf, transport)
         self.fleet: Fleet
         if conf.workers:
-            self.fleet = self._share_out(conf, wattmeters, keys, mutes, boots, keep)
+            self.fleet = self._share_out(conf, wattmeters, keys, mutes, boots, keep, transport)
         else:
-            publisher = Publisher(conf.probes_endpoint, keys, boot=next_boot(boots), keep=keep)
+            publisher = Publisher(conf.probes_endpoint, keys, boot=next_boot(boots), keep=keep, transport=transport)
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
@@ -123,11 +125,11 @@ class Daemon:
             close()
         service.stop(self.tasks)
 
-    def _keep(self, conf: cfg.ConfigOpts) -> Keep | None:
+    def _keep(self, conf: cfg.ConfigOpts, transport: Transport) -> Keep | None:
         """Return what keeps the frames that are published, None if nothing does."""
         if not conf.spool_dir:
             return None
-        keeping = Keeping(conf)
+        keeping = Keeping(conf, transport)
         self.tasks += keeping.tasks
         return keeping.spool.hand
 
@@ -139,9 +141,10 @@ class Daemon:
         mutes: Path,
         boots: Path,
         keep: Keep | None,
+        transport: Transport,
     ) -> Shares:
         endpoint = new_endpoint()
-        proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep)
+        proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep, transport=transport)
         self._closing.append(proxy.stop)
         self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=self._can_be_heard.set)))
         if keep:

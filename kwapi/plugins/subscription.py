@@ -12,6 +12,7 @@ from kwapi.gate import Gate
 from kwapi.keys import KeyFile
 from kwapi.plugins.positions import Saved
 from kwapi.streams import Streams
+from kwapi.transport import transport_of
 
 
 def subscriber_of(
@@ -43,7 +44,7 @@ def subscriber_of(
         admission=admission,
     )
     names = conf.wattmeters if wattmeters is None else wattmeters
-    return Subscriber(conf.probes_endpoint, names, gate, spools=spools, since=since)
+    return Subscriber(conf.probes_endpoint, names, gate, spools=spools, since=since, transport=transport_of(conf))
 
 
 def public_health(counts: Mapping[str, Any], conflicts: Counter[str]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from oslo_config import cfg
 from kwapi import service
 from kwapi.replay import Service
 from kwapi.spool.store import Spool
+from kwapi.transport import Transport
 
 MEGABYTE = 1 << 20
 
@@ -12,10 +13,10 @@ MEGABYTE = 1 << 20
 class Keeping:
     """The spool of a daemon's configuration and its replay endpoint; ConfigError if one of them cannot be had."""
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, transport: Transport) -> None:
         self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
         try:
-            replay = Service(conf.replay_endpoint, conf.spool_dir)
+            replay = Service(conf.replay_endpoint, conf.spool_dir, transport=transport)
         except BaseException:
             self.spool.close()
             raise
