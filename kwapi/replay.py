@@ -7,6 +7,7 @@ nothing, since a forwarder has no key: the client does.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ import zmq
 
 from kwapi.connections import Link
 from kwapi.errors import ConfigError
+from kwapi.fairness import WAITING, Turns
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
@@ -29,6 +31,8 @@ LOG = logging.getLogger(__name__)
 PAGE_BYTES = 256 << 10  # of frames in one answer
 RATE = 32 << 20  # bytes a second that a service sends; live traffic goes first
 MAX_QUESTION = 1024  # bytes
+QUESTION_PARTS = 3  # with the name that ZeroMQ has for the connection
+REFUSAL = 0.01  # seconds that a question which is none costs its client
 AT_ONCE = 32  # questions of one client that wait for an answer
 PATIENCE = 5.0  # seconds for an answer
 LAST = 2**63 - 1
@@ -79,12 +83,15 @@ class Service:
         self, endpoint: str, directory: str | Path, *, rate: float = RATE, transport: Transport | None = None
     ) -> None:
         self.answered = 0
-        self.refused = 0
+        self.refused: Counter[str] = Counter()  # questions, by the name of the client's key; empty without one
+        self._turns: Turns[list[bytes]] = Turns()
         self._directory = directory
         self._rate = rate
         self._context = zmq.Context()
         self._socket = open_socket(self._context, zmq.ROUTER)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_QUESTION)
+        self._socket.setsockopt(zmq.RCVHWM, WAITING)
+        self._socket.setsockopt(zmq.SNDHWM, WAITING)  # answers that a client does not take
         try:
             (transport or Transport()).listen(self._socket, endpoint)
         except ConfigError:
@@ -96,9 +103,12 @@ class Service:
         reader = Reader(self._directory)
         try:
             while not stop.is_set():
-                if self._socket.poll(POLL):
-                    sent = self._answer(reader)
-                    stop.wait(sent / self._rate)
+                if self._socket.poll(int(1000 * self._turns.pause(POLL / 1000))):
+                    self._take()
+                if (turn := self._turns.next()) is not None:
+                    began = time.monotonic()
+                    stop.wait(self._answer(reader, turn[1]) / self._rate)
+                    self._turns.charge(turn[0], time.monotonic() - began)
         finally:
             reader.close()
             self.close()
@@ -108,15 +118,32 @@ class Service:
         self._socket.close(linger=0)
         self._context.term()
 
-    def _answer(self, reader: Reader) -> int:
+    def _take(self) -> None:
+        """Let what has come wait for its turn. A client is whoever has a key, or a connection where nobody has one."""
+        for _ in range(WAITING):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            name, parts = name_of(frames[-1]), [frame.bytes for frame in frames]
+            if len(parts) != QUESTION_PARTS or not self._turns.add(name or parts[0], [*parts, name.encode()]):
+                self._refuse(name, "too many wait" if len(parts) == QUESTION_PARTS else "it is none")
+
+    def _refuse(self, name: str, reason: str) -> None:
+        """Count a question that is not answered, and log the first, the tenth, the hundredth ... of a client."""
+        self.refused[name] += 1
+        count = self.refused[name]
+        if count == 10 ** (len(str(count)) - 1):
+            LOG.warning("%d questions of %s refused so far, the last one: %s", count, name or "somebody", reason)
+
+    def _answer(self, reader: Reader, asked: list[bytes]) -> float:
         """Answer one question; return the bytes that were sent. Without an answer the client asks again."""
-        client, *parts = self._socket.recv_multipart()
+        client, number, question, name = asked
         try:
-            number, question = parts
             answer = answer_to(_questions.decode(question), reader)
-        except (ValueError, msgspec.MsgspecError):
-            self.refused += 1
-            return MAX_QUESTION
+        except msgspec.MsgspecError as error:
+            self._refuse(name.decode(), str(error))
+            return REFUSAL * self._rate
         except CannotRead as error:
             LOG.warning("a question is not answered: %s", error)
             return MAX_QUESTION
@@ -126,6 +153,14 @@ class Service:
             LOG.debug("a client takes no answers")
         self.answered += 1
         return sum(map(len, answer))
+
+
+def name_of(frame: zmq.Frame) -> str:
+    """Return the name of the key that a frame came with, empty if it was not encrypted."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
 
 
 def answer_to(question: Wanted | Since, reader: Reader) -> list[bytes]:

@@ -4,8 +4,9 @@ import logging
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
+import msgspec
 import pytest
 import zmq
 
@@ -25,6 +26,16 @@ from tests.messages import KEY
 from tests.test_bus import free_endpoint
 from tests.test_replay import LossyGate, running
 from tests.waiting import eventually
+
+
+@contextmanager
+def context_of_links():
+    """As zmq.Context, which at its end closes the sockets of other threads too."""
+    context = zmq.Context()
+    try:
+        yield context
+    finally:
+        context.term()
 
 
 def port_of(endpoint):
@@ -214,7 +225,7 @@ def test_who_was_given_up_by_zeromq_is_connected_again(tmp_path):
     keys = Keys(tmp_path)
     plugin, endpoint = keys.transport("plugin"), free_endpoint()
     keys.trust(endpoint, "plugin")
-    with zmq.Context() as context:
+    with context_of_links() as context:
         socket = open_socket(context, zmq.SUB)
         socket.subscribe(b"")
         link = plugin.connect(socket, [endpoint])
@@ -229,9 +240,11 @@ def test_who_was_given_up_by_zeromq_is_connected_again(tmp_path):
             sender.publish([Measurement("taurus-1", watts=118.0)], time.time(), time.monotonic())
             return socket.poll(0)
 
-        eventually(is_heard)
-        socket.close(linger=0)
-        publisher.close()
+        try:
+            eventually(is_heard)
+        finally:
+            socket.close(linger=0)
+            publisher.close()
 
 
 def test_the_daemons_own_key_is_let_in_and_its_server_key_is_its_own(keys, opened):
@@ -270,3 +283,28 @@ def test_unix_sockets_are_not_encrypted_and_need_no_key(keys, tmp_path):
             lambda: sender.publish([Measurement("a", watts=1.0)], time.time(), time.monotonic()) and len(taken) > 2
         )
     publisher.close()
+
+
+def test_a_greedy_client_of_a_spool_keeps_no_other_waiting_and_is_counted_by_name(keys, opened):
+    """It asks more than is answered, takes no answers, and what it asks is partly nonsense."""
+    for name in ("greedy", "modest"):
+        keys.allow(name)
+    drivers, greedy, modest = (keys.transport(name) for name in ("drivers", "greedy", "modest"))
+    site = opened(drivers)
+    keys.trust(site.replay, "drivers")
+    question = msgspec.msgpack.encode({"type": "runs", "prefix": b"", "timestamp": 0.0})
+    with context_of_links() as context:
+        asking = [open_socket(context, zmq.DEALER) for _ in range(4)]
+        for each, transport in zip(asking, (greedy, greedy, greedy, modest), strict=True):
+            transport.connect(each, [site.replay])
+        for number in range(2000):
+            for each in asking[:3]:
+                each.send_multipart([b"%08d" % number, question if number % 2 else b"nonsense"])
+        eventually(lambda: site.service.refused["greedy"] > 500)
+        for number in range(20):
+            asking[3].send_multipart([b"%08d" % number, question])
+            assert asking[3].poll(10_000)
+            assert asking[3].recv_multipart()[0] == b"%08d" % number
+        for each in asking:
+            each.close(linger=0)
+    assert site.service.refused.keys() == {"greedy"}
