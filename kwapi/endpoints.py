@@ -14,7 +14,7 @@ from kwapi.errors import ConfigError
 TCP, IPC = "tcp://", "ipc://"
 MAX_PATH = 107  # bytes, of the kernel
 BACKLOG = 100  # as ZeroMQ has it
-OPTIONS = ("probes_endpoint", "forwarder_endpoint", "replay_endpoint")  # lists are connected to, others listened on
+OPTIONS = ("probes_endpoint", "forwarder_endpoint", "replay_endpoint", "replay_upstream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ def stays_here(endpoint: str, *, is_bound: bool) -> bool:
 
 
 def endpoints_of(conf: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Yield (option, endpoint, whether it is listened on) for all that a daemon uses."""
+    """Yield (option, endpoint, whether it is listened on) for all that a daemon uses; lists are connected to."""
     for option in OPTIONS:
-        if option not in conf or (option == "replay_endpoint" and "spool_dir" in conf and not conf["spool_dir"]):
+        if option not in conf or (option.startswith("replay_") and "spool_dir" in conf and not conf["spool_dir"]):
             continue
         value = conf[option]
         if isinstance(value, list):

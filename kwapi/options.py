@@ -188,6 +188,13 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="Wattmeters whose messages are kept, by name or by the first parts of a dotted name; empty for all. "
             "What is not kept is passed on only while a plugin subscribes to it.",
         ),
+        cfg.ListOpt(
+            "replay_upstream",
+            item_type=Endpoint(),
+            default=[],
+            help="replay_endpoint of kwapi-drivers, or of forwarders before this one, where is asked for what is not "
+            "kept here, such as what came while this forwarder was away.",
+        ),
         *ENCRYPTION,
         SERVERS,
         *LISTENING,

@@ -1,8 +1,6 @@
-"""Asking a spool for what was missed: the questions and answers, the service that answers, the client that asks.
+"""Asking a spool for what was missed: the service that answers, the client that asks.
 
-A question is two parts: a number of the client's own (8 bytes) and the question; an answer is that number, the answer,
-and the frames that were asked for, as they were signed. Questions and answers are MessagePack. The service verifies
-nothing, since a forwarder has no key: the client does.
+The service verifies nothing, since a forwarder has no key: the client does.
 """
 
 import logging
@@ -12,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from threading import Event
-from typing import Annotated
 
 import msgspec
 import zmq
@@ -20,11 +17,13 @@ import zmq
 from kwapi.connections import Link
 from kwapi.errors import ConfigError
 from kwapi.fairness import WAITING, Turns
+from kwapi.questions import HELLO, LAST, Frames, Runs, Since, Wanted, encode, read_answer, read_question
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
 from kwapi.streams import Streams
 from kwapi.transport import Transport
+from kwapi.upstream import Answer, Upstream
 
 LOG = logging.getLogger(__name__)
 
@@ -35,53 +34,22 @@ QUESTION_PARTS = 3  # with the name that ZeroMQ has for the connection
 REFUSAL = 0.01  # seconds that a question which is none costs its client
 AT_ONCE = 32  # questions of one client that wait for an answer
 PATIENCE = 5.0  # seconds for an answer
-LAST = 2**63 - 1
-
-Number = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
-
-
-class Wanted(msgspec.Struct, frozen=True, tag="frames"):
-    """A boot's frames, from the first to the last seq; without a last to its end."""
-
-    topic: bytes
-    boot: Number
-    first: Number
-    last: Number | None = None
-
-
-class Since(msgspec.Struct, frozen=True, tag="runs"):
-    """Which boots of the topics with a prefix there are frames of, from a timestamp on."""
-
-    prefix: bytes
-    timestamp: float
-
-
-class Frames(msgspec.Struct, frozen=True, tag="frames"):
-    """The frames follow; the last seq that there is of the boot, if any, and all boots of the topic."""
-
-    end: int | None
-    boots: list[int]
-
-
-class Runs(msgspec.Struct, frozen=True, tag="runs"):
-    """Topic, boot, and the first seq that is young enough."""
-
-    runs: list[tuple[bytes, int, int]]
-
-
-HELLO = Since(b"\0", 0.0)  # no topic begins so: asks whether there is a spool
-
-_questions = msgspec.msgpack.Decoder(Wanted | Since)
-_answers = msgspec.msgpack.Decoder(Frames | Runs)
-_encoder = msgspec.msgpack.Encoder()
 
 
 class Service:
     """Answers from a spool at an endpoint; run() is the work of a thread."""
 
     def __init__(
-        self, endpoint: str, directory: str | Path, *, rate: float = RATE, transport: Transport | None = None
+        self,
+        endpoint: str,
+        directory: str | Path,
+        *,
+        upstream: Sequence[str] = (),
+        rate: float = RATE,
+        transport: Transport | None = None,
     ) -> None:
+        """What the spool in the directory lacks is asked of the spools at the endpoints upstream."""
+        transport = transport or Transport()
         self.answered = 0
         self.refused: Counter[str] = Counter()  # questions, by the name of the client's key; empty without one
         self._turns: Turns[list[bytes]] = Turns()
@@ -93,18 +61,25 @@ class Service:
         self._socket.setsockopt(zmq.RCVHWM, WAITING)
         self._socket.setsockopt(zmq.SNDHWM, WAITING)  # answers that a client does not take
         try:
-            (transport or Transport()).listen(self._socket, endpoint)
+            transport.listen(self._socket, endpoint)
+            self._upstream = Upstream(self._context, upstream, transport)
         except ConfigError:
-            self.close()
+            self._socket.close(linger=0)
+            self._context.term()
             raise
 
     def run(self, stop: Event) -> None:
         """Answer until stop is set."""
         reader = Reader(self._directory)
+        poller = zmq.Poller()
+        for socket in (self._socket, *self._upstream.sockets):
+            poller.register(socket, zmq.POLLIN)
         try:
             while not stop.is_set():
-                if self._socket.poll(int(1000 * self._turns.pause(POLL / 1000))):
-                    self._take()
+                poller.poll(int(1000 * self._turns.pause(POLL / 1000)))
+                self._take()
+                for answer in self._upstream.answers():
+                    stop.wait(self._send(answer) / self._rate)
                 if (turn := self._turns.next()) is not None:
                     began = time.monotonic()
                     stop.wait(self._answer(reader, turn[1]) / self._rate)
@@ -115,6 +90,7 @@ class Service:
 
     def close(self) -> None:
         """Close the endpoint."""
+        self._upstream.close()
         self._socket.close(linger=0)
         self._context.term()
 
@@ -138,21 +114,28 @@ class Service:
 
     def _answer(self, reader: Reader, asked: list[bytes]) -> float:
         """Answer one question; return the bytes that were sent. Without an answer the client asks again."""
-        client, number, question, name = asked
+        client, number, asked_for, name = asked
         try:
-            answer = answer_to(_questions.decode(question), reader)
+            question = read_question(asked_for)
+            answer = Answer(client, number, *answer_to(question, reader))
         except msgspec.MsgspecError as error:
             self._refuse(name.decode(), str(error))
             return REFUSAL * self._rate
         except CannotRead as error:
             LOG.warning("a question is not answered: %s", error)
             return MAX_QUESTION
+        if answer.lacks(question) and self._upstream.ask(question, answer):
+            return MAX_QUESTION
+        return self._send(answer)
+
+    def _send(self, answer: Answer) -> int:
+        parts = answer.parts()
         try:
-            self._socket.send_multipart([client, number, *answer], zmq.NOBLOCK)
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             LOG.debug("a client takes no answers")
         self.answered += 1
-        return sum(map(len, answer))
+        return sum(map(len, parts))
 
 
 def name_of(frame: zmq.Frame) -> str:
@@ -163,16 +146,15 @@ def name_of(frame: zmq.Frame) -> str:
         return ""
 
 
-def answer_to(question: Wanted | Since, reader: Reader) -> list[bytes]:
-    """Return the parts of the answer to a question."""
+def answer_to(question: Wanted | Since, reader: Reader) -> tuple[Frames | Runs, list[bytes]]:
+    """Return the answer to a question, and the frames that follow it."""
     if isinstance(question, Since):
-        runs = [(run.topic, run.boot, run.first) for run in reader.runs(question.prefix, question.timestamp)]
-        return [_encoder.encode(Runs(runs))]
+        return Runs([(run.topic, run.boot, run.first) for run in reader.runs(question.prefix, question.timestamp)]), []
     runs_of_topic = reader.runs_of(question.topic)
     end = next((run.last for run in runs_of_topic if run.boot == question.boot), None)
     last = LAST if question.last is None else question.last
     frames = reader.frames(question.topic, question.boot, question.first, last, PAGE_BYTES)
-    return [_encoder.encode(Frames(end, [run.boot for run in runs_of_topic])), *frames.values()]
+    return Frames(end, [run.boot for run in runs_of_topic]), list(frames.values())
 
 
 class Client:
@@ -236,7 +218,7 @@ class Client:
             for _ in range(AT_ONCE):
                 try:
                     number, answer, *frames = socket.recv_multipart(zmq.NOBLOCK)
-                    said = _answers.decode(answer)
+                    said = read_answer(answer)
                 except zmq.Again:
                     break
                 except (ValueError, msgspec.MsgspecError) as error:
@@ -266,6 +248,6 @@ class Client:
 
     def _send(self, spool: int, number: int, question: Wanted | Since) -> None:
         try:
-            self.sockets[spool].send_multipart([number.to_bytes(8, "big"), _encoder.encode(question)], zmq.NOBLOCK)
+            self.sockets[spool].send_multipart([number.to_bytes(8, "big"), encode(question)], zmq.NOBLOCK)
         except zmq.Again:
             LOG.debug("nobody takes questions at the spool %d", spool)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # each line may import from the lines above it
-    ("kwapi.errors", "kwapi.fairness", "kwapi.libraries"),
+    ("kwapi.errors", "kwapi.fairness", "kwapi.libraries", "kwapi.questions"),
     ("kwapi.measurement",),
     ("kwapi.health",),
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
@@ -15,6 +15,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.spool.contents", "kwapi.spool.quota", "kwapi.transport"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
+    ("kwapi.upstream",),
     ("kwapi.gate", "kwapi.replay"),
     ("kwapi.bus",),
     ("kwapi.plugins.positions",),
@@ -199,6 +200,7 @@ def test_only_the_bus_speaks_zeromq():
         "kwapi.replay",
         "kwapi.sockets",
         "kwapi.transport",
+        "kwapi.upstream",
     }
 
 

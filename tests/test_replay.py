@@ -92,11 +92,11 @@ class DeafGate(Gate):
 class Plugin:
     """A subscriber that writes down what it is given."""
 
-    def __init__(self, site, positions=None, since=None, key=KEY, gate=Gate):
+    def __init__(self, site, positions=None, since=None, key=KEY, gate=Gate, spools=None):
         self.taken, self.late, self.shown = [], [], []
         self.streams = Streams(positions, spools=1)
         self.gate = gate(KeyRing([key]), streams=self.streams)
-        self.subscriber = Subscriber([site.bus], [], self.gate, spools=[site.replay], since=since)
+        self.subscriber = Subscriber([site.bus], [], self.gate, spools=spools or [site.replay], since=since)
 
     def running(self):
         return running(
@@ -262,6 +262,50 @@ def test_frames_of_another_key_are_not_believed_out_of_a_spool_either(site, tmp_
         site.publish(5)
         eventually(lambda: site.publish(1) or plugin.gate.rejected["unknown key"] > 3)
     assert plugin.taken == []
+
+
+@pytest.fixture
+def branch(site, tmp_path):
+    """Return a spool of another daemon, which asks on at the site's for what it lacks, and where it answers."""
+    spool, endpoint = Spool(tmp_path / "branch", max_bytes=16 << 20, max_age=3600.0), f"ipc://{tmp_path}/branch-replay"
+    service = Service(endpoint, tmp_path / "branch", upstream=[site.replay, f"ipc://{tmp_path}/nobody"])
+    with running(spool.run), running(service.run):
+        yield spool, endpoint
+
+
+def test_what_a_spool_lacks_it_asks_of_the_one_before_it(site, branch):
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    spool, endpoint = branch
+    keep, site.publisher._keep = site.publisher._keep, lambda frame: (site.spool.hand(frame), spool.hand(frame))
+    site.publish(50)
+    site.publisher._keep = keep
+    site.publish(200)
+    site.publish(20, "paris.pdu9")  # of which nobody but the site's spool has ever heard
+    after = Plugin(site, before.streams.positions(), since=time.time() - 3600, spools=[endpoint])
+    with after.running():
+        eventually(lambda: site.publish(1) or len(after.taken) > 270)
+        eventually(lambda: ("paris.pdu9", site.publisher.boot, 19) in after.taken)
+        eventually(lambda: after.streams.behind() == 0)
+    assert [seq for name, _, seq in after.taken if name == "paris.pdu9"] == list(range(20))
+    taken = before.taken + [taken for taken in after.taken if taken[0] == "lyon.pdu1"]
+    assert taken == all_of(site, before)[: len(taken)]
+    assert after.gate.lost == 0
+
+
+def test_a_spool_answers_what_it_has_while_the_one_before_it_is_away(site, branch):
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    spool, endpoint = branch
+    site.forgets, keep = True, site.publisher._keep
+    site.publisher._keep = spool.hand
+    site.publish(20)
+    site.publisher._keep = keep
+    after = Plugin(site, before.streams.positions(), spools=[endpoint])
+    with after.running():
+        eventually(lambda: len(after.taken) >= 20)
 
 
 @pytest.mark.parametrize(

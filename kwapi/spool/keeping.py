@@ -16,7 +16,8 @@ class Keeping:
     def __init__(self, conf: cfg.ConfigOpts, transport: Transport) -> None:
         self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
         try:
-            replay = Service(conf.replay_endpoint, conf.spool_dir, transport=transport)
+            upstream = conf.replay_upstream if "replay_upstream" in conf else []
+            replay = Service(conf.replay_endpoint, conf.spool_dir, upstream=upstream, transport=transport)
         except BaseException:
             self.spool.close()
             raise

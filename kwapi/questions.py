@@ -1,0 +1,49 @@
+"""What a spool is asked, and what it answers, as MessagePack. Pure: no I/O.
+
+A question is two parts: a number of the client's own (8 bytes) and the question; an answer is that number, the answer,
+and the frames that were asked for, as they were signed.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+LAST = 2**63 - 1
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
+
+
+class Wanted(msgspec.Struct, frozen=True, tag="frames"):
+    """A boot's frames, from the first to the last seq; without a last to its end."""
+
+    topic: bytes
+    boot: Number
+    first: Number
+    last: Number | None = None
+
+
+class Since(msgspec.Struct, frozen=True, tag="runs"):
+    """Which boots of the topics with a prefix there are frames of, from a timestamp on."""
+
+    prefix: bytes
+    timestamp: float
+
+
+class Frames(msgspec.Struct, frozen=True, tag="frames"):
+    """The frames follow; the last seq that there is of the boot, if any, and all boots of the topic."""
+
+    end: int | None
+    boots: list[int]
+
+
+class Runs(msgspec.Struct, frozen=True, tag="runs"):
+    """Topic, boot, and the first seq that is young enough."""
+
+    runs: list[tuple[bytes, int, int]]
+
+
+HELLO = Since(b"\0", 0.0)  # no topic begins so: asks whether there is a spool
+
+read_question = msgspec.msgpack.Decoder(Wanted | Since).decode
+read_answer = msgspec.msgpack.Decoder(Frames | Runs).decode
+encode = msgspec.msgpack.Encoder().encode

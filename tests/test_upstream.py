@@ -1,0 +1,45 @@
+"""What a forwarder adds to its own answer of what other spools say; over sockets see test_replay.py."""
+
+import pytest
+
+from kwapi.questions import HELLO, Frames, Runs, Since, Wanted
+from kwapi.upstream import Answer, first_of
+from tests.messages import frame
+
+A, B = 10, 20
+
+
+def answer(said, *frames):
+    return Answer(b"client", b"12345678", said, list(frames))
+
+
+def test_what_comes_earlier_is_taken_with_all_boots_and_the_later_end():
+    ours = answer(Frames(9, [A]), frame(seq=7))
+    ours.learn(Frames(12, [A, B]), [frame(seq=4), frame(seq=5)])
+    assert (ours.said, [first_of([each]) for each in ours.frames]) == (Frames(12, [A, B]), [4, 5])
+    ours.learn(Frames(None, [B]), [frame(seq=6)])
+    assert (ours.said, first_of(ours.frames)) == (Frames(12, [A, B]), 4)
+
+
+def test_of_two_that_know_a_run_the_earlier_beginning_is_told():
+    ours = answer(Runs([(b"a.", A, 5), (b"b.", A, 1)]))
+    ours.learn(Runs([(b"a.", A, 3), (b"b.", A, 2), (b"c.", B, 0)]), [])
+    assert sorted(ours.said.runs) == [(b"a.", A, 3), (b"b.", A, 1), (b"c.", B, 0)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "lacks"), [([], True), ([frame(seq=4)], True), ([frame(seq=3), frame(seq=9)], False), ([b"junk"], True)]
+)
+def test_an_answer_that_does_not_begin_where_it_should_lacks_something(frames, lacks):
+    assert answer(Frames(9, [A]), *frames).lacks(Wanted(b"lyon.pdu1.", A, 3)) is lacks
+
+
+def test_another_spool_may_know_of_other_runs_and_nobody_else_has_to_greet():
+    assert answer(Runs([])).lacks(Since(b"lyon.", 0.0))
+    assert not answer(Runs([])).lacks(HELLO)
+
+
+def test_an_answer_to_something_else_changes_nothing():
+    ours = answer(Frames(9, [A]), frame(seq=7))
+    ours.learn(Runs([(b"a.", A, 0)]), [frame(seq=1)])
+    assert (ours.said, first_of(ours.frames)) == (Frames(9, [A]), 7)
