@@ -13,6 +13,7 @@ from kwapi.config import Reader
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.errors import DeviceError
+from kwapi.keys import parse_keys
 from kwapi.plugins.api.app import problems, read_all_sections
 from kwapi.plugins.rrd.selection import Selection
 from kwapi.simulator.description import CHECKS, FAULTS, KINDS, read_description
@@ -65,11 +66,26 @@ def test_the_farm_of_the_simulators_document_has_everything(tmp_path):
     assert rows == {*KINDS, *LOADS, *FAULTS}
 
 
+def test_the_file_of_the_keys_document_is_one_and_its_reasons_are_those_of_the_gate():
+    (text,) = code_blocks("docs/keys.md", "")
+    keys = parse_keys(re.sub(r"SECRET(\d)", r"a-secret-with-the-number-\1", text), "docs/keys.md")
+    assert [(key.begins > 0, key.ends < 1e11, len(key.prefixes)) for key in keys] == [
+        (False, True, 0),
+        (True, False, 0),
+        (True, True, 2),
+    ]
+    table = (ROOT / "docs/keys.md").read_text("utf-8").partition("## What is refused")[2]
+    reasons = {each for row in re.findall(r"^\| ([a-z ,]+) \|", table, re.MULTILINE) for each in row.split(", ")}
+    code = "".join((ROOT / "kwapi" / f"{name}.py").read_text("utf-8") for name in ("admission", "gate", "signing"))
+    assert len(reasons) == 9 and all(f'"{reason}"' in code for reason in reasons - {"reason"})
+
+
 @pytest.mark.parametrize(
     "document",
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/keys.md",
         "docs/simulator.md",
         "docs/openstack.md",
         *(f"docs/adr/{i:04}" for i in range(1, 7)),
