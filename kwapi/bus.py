@@ -210,6 +210,10 @@ class Subscriber:
         self._since = since
         self._transport = transport or Transport()
 
+    def counts(self) -> dict[str, object]:
+        """Return what the gate counts, and by reason how many connections did not come about."""
+        return {**self.gate.counts(), "connections_failed": dict(self._transport.failures)}
+
     def run(
         self,
         stop: Event,

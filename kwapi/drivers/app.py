@@ -75,7 +75,7 @@ class Daemon:
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
         if conf.metrics_port:
-            page = metrics_page(self.fleet.healths)
+            page = metrics_page(self.fleet.healths, transport.failures)
             server = service.HttpServer(page, conf.metrics_host, conf.metrics_port, threads=2)
             self.tasks.append(service.Task("metrics", server.run))
 

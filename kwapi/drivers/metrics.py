@@ -1,6 +1,6 @@
-"""The health of the wattmeters for Prometheus."""
+"""The health of the wattmeters, and of the bus, for Prometheus."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -24,10 +24,11 @@ GAUGES = (  # attribute of Health, name, what it is
 
 
 class HealthCollector(Collector):
-    """Gives the health of all wattmeters whenever it is asked."""
+    """Gives the health of all wattmeters, and who could not connect by reason, whenever it is asked."""
 
-    def __init__(self, healths: Callable[[], Iterable[Health]]) -> None:
+    def __init__(self, healths: Callable[[], Iterable[Health]], failures: Mapping[str, int]) -> None:
         self._healths = healths
+        self._failures = failures
 
     def collect(self) -> Iterator[Metric]:
         healths = list(self._healths())
@@ -49,10 +50,16 @@ class HealthCollector(Collector):
                 if (value := getattr(health, attribute)) is not None:
                     gauge.add_metric([health.wattmeter], value)
             yield gauge
+        failed = CounterMetricFamily(
+            "kwapi_bus_connections_failed", "Connections of others that did not come about.", labels=["reason"]
+        )
+        for reason, count in dict(self._failures).items():
+            failed.add_metric([reason], count)
+        yield failed
 
 
-def metrics_page(healths: Callable[[], Iterable[Health]]) -> Any:
+def metrics_page(healths: Callable[[], Iterable[Health]], failures: Mapping[str, int]) -> Any:
     """Return the WSGI application that Prometheus reads."""
     registry = CollectorRegistry()
-    registry.register(HealthCollector(healths))
+    registry.register(HealthCollector(healths, failures))
     return make_wsgi_app(registry)

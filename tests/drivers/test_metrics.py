@@ -4,9 +4,10 @@ from kwapi.drivers.metrics import metrics_page
 from tests.messages import health
 
 
-def page(healths):
+def page(healths, **failures):
     """Return {(name, labels): value} of what Prometheus is told."""
-    body = b"".join(metrics_page(lambda: healths)({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda *_: None))
+    application = metrics_page(lambda: healths, failures)
+    body = b"".join(application({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda *_: None))
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(body.decode())
@@ -44,3 +45,7 @@ def test_what_is_unknown_is_absent():
 
 def test_no_wattmeters_are_no_samples():
     assert page([]) == {}
+
+
+def test_connections_that_did_not_come_about_are_counted_by_reason():
+    assert page([], refused=3) == {("kwapi_bus_connections_failed_total", ("reason", "refused")): 3}

@@ -171,3 +171,10 @@ def test_readers_find_what_prometheus_client_would_have_written(accept, probes):
     ours = b"".join([*probe_families(probes, is_open=accept == OPENMETRICS), end])
     encode, _ = choose_encoder(accept)
     assert read(ours) == read(encode(Families(probes)))
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_connections_that_did_not_come_about_are_told_by_reason(accept):
+    counts = {"connections_failed": {"refused": 4}}
+    found = samples(create_app(Collector(), lambda: counts).test_client(), accept)
+    assert found[("kwapi_bus_connections_failed_total", ("reason", "refused"))] == 4

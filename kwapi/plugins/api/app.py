@@ -77,7 +77,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
         keystone = (lambda: True) if conf.acl_enabled else None  # a configuration without one was refused
         application = create_app(
             collector,
-            subscriber.gate.counts,
+            subscriber.counts,
             account_of=subscriber.gate.account,
             streams=streams,
             keystone=keystone,

@@ -52,6 +52,12 @@ class _Bus(Source):
         for reason, count in self._counts.get("rejected", {}).items():
             rejected.add_metric([reason], count)
         yield rejected
+        failed = CounterMetricFamily(
+            "kwapi_bus_connections_failed", "Connections to the bus that did not come about.", labels=["reason"]
+        )
+        for reason, count in self._counts.get("connections_failed", {}).items():
+            failed.add_metric([reason], count)
+        yield failed
         skew = GaugeMetricFamily(
             "kwapi_bus_skew_seconds",
             "How far a wattmeter's clock is behind ours.",

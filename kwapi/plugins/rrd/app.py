@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = open_store(conf, positions, subscriber.gate.streams)
         zone = zone_of(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
-        settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.gate.counts, zone)
+        settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.counts, zone)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads, **LIMITS)
     except ConfigError as error:
