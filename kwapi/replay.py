@@ -46,14 +46,19 @@ class Service:
         *,
         upstream: Sequence[str] = (),
         rate: float = RATE,
+        damaged: Callable[[Path], None] = lambda _: None,
         transport: Transport | None = None,
     ) -> None:
-        """What the spool in the directory lacks is asked of the spools at the endpoints upstream."""
+        """What the spool in the directory lacks is asked of the spools at the endpoints upstream.
+
+        ``damaged`` is told of files of the spool that cannot be read.
+        """
         transport = transport or Transport()
         self.answered = 0
         self.refused: Counter[str] = Counter()  # questions, by the name of the client's key; empty without one
         self._turns: Turns[list[bytes]] = Turns()
         self._directory = directory
+        self._damaged = damaged
         self._rate = rate
         self._context = zmq.Context()
         self._socket = open_socket(self._context, zmq.ROUTER)
@@ -70,7 +75,7 @@ class Service:
 
     def run(self, stop: Event) -> None:
         """Answer until stop is set."""
-        reader = Reader(self._directory)
+        reader = Reader(self._directory, self._damaged)
         poller = zmq.Poller()
         for socket in (self._socket, *self._upstream.sockets):
             poller.register(socket, zmq.POLLIN)

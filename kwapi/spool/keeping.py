@@ -17,7 +17,13 @@ class Keeping:
         self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
         try:
             upstream = conf.replay_upstream if "replay_upstream" in conf else []
-            replay = Service(conf.replay_endpoint, conf.spool_dir, upstream=upstream, transport=transport)
+            replay = Service(
+                conf.replay_endpoint,
+                conf.spool_dir,
+                upstream=upstream,
+                damaged=self.spool.distrust,
+                transport=transport,
+            )
         except BaseException:
             self.spool.close()
             raise

@@ -25,8 +25,10 @@ class CannotRead(KwapiError):
 class Reader:
     """What a spool's directory holds. CannotRead from anything, for a moment."""
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, damaged: Callable[[Path], None] = lambda _: None) -> None:
+        """``damaged`` is told of each segment in which damage was found."""
         self._directory = Path(directory)
+        self._damaged = damaged
         self._segments: dict[Path, Contents] = {}
         self._told: set[Path] = set()  # of their damage
 
@@ -73,6 +75,7 @@ class Reader:
             if path not in self._told and path.exists():
                 LOG.warning("%s is damaged, what cannot be read of it cannot be repaired: %s", path, error)
                 self._told.add(path)
+                self._damaged(path)
 
     def _open(self, path: Path, *, is_newest: bool) -> Contents:
         """Return a segment, opened anew if it was left, or is another file now."""

@@ -121,8 +121,10 @@ class Segment:
 
     def leave(self) -> None:
         """Close it for good: from now on it is one file, which never changes again."""
-        self._connection.execute("pragma wal_checkpoint(truncate)")
-        self.close()
+        try:
+            self._connection.execute("pragma wal_checkpoint(truncate)")
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -66,6 +66,7 @@ class Spool:
         self._quota = Quota(self._segment_bytes)
         self._newest = 0  # number of the segment that was made last; none is used again
         self._is_left = False  # the newest segment, for a new one
+        self._distrusted: Path | None = None
         self._begun = 0.0  # by our steady clock, when the segment was opened
         self._retry_at = float("-inf")
         self._is_broken = False
@@ -87,6 +88,10 @@ class Spool:
                 return
             self._waiting += len(frame)
         self._queue.put(frame)
+
+    def distrust(self, path: Path) -> None:
+        """Have a segment left, since a reader found it damaged; the writer may never see it."""
+        self._distrusted = path
 
     def run(self, stop: Event) -> None:
         """Keep what is handed in, until stop is set and all of it is written."""
@@ -122,8 +127,13 @@ class Spool:
 
     def tidy(self) -> None:
         """Have what was written survive a power loss; leave a segment that is full or old; remove the oldest."""
-        if self._segment is not None:
-            self._segment.sync()
+        segment = self._segment
+        if segment is not None and segment.path == self._distrusted:
+            self._segment, self._is_left = None, True
+            with suppress(OSError, *ERRORS):
+                segment.leave()
+        elif segment is not None:
+            segment.sync()
             self._leave_if_full()
         self._make_room()
 
