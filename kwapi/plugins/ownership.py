@@ -84,10 +84,10 @@ class Publishers:
         if message.boot == holder.rival:
             return False
         contested = holder.rival is not None and now - holder.rival_heard_at <= self._cleaning_interval
-        if contested or message.timestamp <= holder.timestamp:
-            # A replayed frame of an old boot, a second publisher, or a restart with the clock set back.
-            return silent > stale_after(holder.interval)
-        return True
+        # A boot that is higher began later, though its clock may have been set back. One that is neither higher nor newer
+        # is a replayed frame of an old boot, or a second publisher.
+        is_later = message.boot > holder.boot or message.timestamp > holder.timestamp
+        return (is_later and not contested) or silent > stale_after(holder.interval)
 
     def _hold(self, message: Message, now: float, before: _Holder | None) -> None:
         holder = _Holder(message.boot, now, message.timestamp, message.interval, message.timestamp)

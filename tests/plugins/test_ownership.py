@@ -49,8 +49,17 @@ def test_a_replayed_frame_of_an_earlier_boot_locks_nobody_out(age):
     assert admitted(*late) == ([True] * 3, 0)
 
 
-def test_a_restart_with_the_clock_set_back_is_followed_once_the_old_boot_is_stale():
-    rows = [(1, 0, 5000), (2, 1, 1400), (2, 9, 1408), (2, 11, 1410), (2, 12, 1411)]
+def test_a_restart_with_the_clock_set_back_is_followed_at_once():
+    assert admitted((1, 0, 5000), (2, 1, 1400), (2, 2, 1401)) == ([True] * 3, 0)
+
+
+def test_a_second_publisher_whose_clock_is_behind_costs_a_message():
+    rows = [(1, 0, 5000), (2, 1, 1400), (1, 1, 5001), (2, 2, 1401), (1, 2, 5002)]
+    assert admitted(*rows) == ([True, True, True, False, True], 2)
+
+
+def test_a_boot_neither_higher_nor_newer_is_followed_once_the_other_is_stale():
+    rows = [(2, 0, 5000), (1, 1, 1400), (1, 9, 1408), (1, 11, 1410), (1, 12, 1411)]
     assert admitted(*rows)[0] == [True, False, False, True, True]
 
 
