@@ -84,7 +84,7 @@ class Publishers:
         if message.boot == holder.rival:
             return False
         contested = holder.rival is not None and now - holder.rival_heard_at <= self._cleaning_interval
-        # A boot that is higher began later, though its clock may have been set back. One that is neither higher nor newer
+        # A boot that is higher began later, though its clock may have been set back. What is neither higher nor newer
         # is a replayed frame of an old boot, or a second publisher.
         is_later = message.boot > holder.boot or message.timestamp > holder.timestamp
         return (is_later and not contested) or silent > stale_after(holder.interval)

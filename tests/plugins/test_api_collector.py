@@ -207,9 +207,9 @@ def test_another_wattmeter_of_a_probe_is_an_event():
 def test_a_listener_hears_what_is_taken_and_nothing_else():
     collector, heard = collected(), []
     collector.subscribe(heard.append)
-    first = message(boot=1, seq=0, timestamp=1000.0)
+    first = message(boot=2, seq=0, timestamp=1000.0)
     collector.add(first)
-    collector.add(message(boot=2, seq=0, timestamp=999.0))
+    collector.add(message(boot=1, seq=0, timestamp=999.0))
     assert heard == [first]
 
 
