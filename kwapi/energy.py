@@ -24,7 +24,7 @@ GAP_INTERVALS = 2.5  # a hole shorter than so many intervals of the wattmeter is
 
 
 class Instant(NamedTuple):
-    """A moment as a driver stamps it: ``monotonic`` is comparable within one ``boot`` only."""
+    """A moment as a driver stamps it: ``monotonic`` is comparable within one ``boot`` only, and boots rise."""
 
     boot: int
     timestamp: float
@@ -95,7 +95,7 @@ class EnergyRegister:
     def last_at(self) -> Instant | None:
         """When the last measurement that counted was made."""
         known = [at for at in (self.watts_at, self.register_at) if at is not None]
-        return max(known, key=lambda at: at.timestamp, default=None)
+        return max(known, key=lambda at: (at.boot, at.monotonic), default=None)
 
     @property
     def coverage(self) -> float | None:

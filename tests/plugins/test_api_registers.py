@@ -115,6 +115,56 @@ def test_what_two_boots_counted_before_the_restart_is_not_counted_again(tmp_path
     assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.08))
 
 
+def test_a_restart_of_both_with_the_clock_set_back_loses_nothing_and_counts_nothing_twice(tmp_path):
+    """Boot 1 had its clock half a minute ahead; the spool is asked from there on."""
+    before = collector_of(tmp_path)
+    early, late = [((30, 3600.0), (40, 3600.0)), ((12, 3600.0), (20, 3600.0))], [((21, 3600.0), (31, 3600.0))]
+    for boot, rows in enumerate(early, 1):
+        feed(before, *rows, boot=boot)
+    killed(before)
+    after = collector_of(tmp_path)
+    for boot, rows in enumerate(early + late, 1):
+        feed(after, *rows, boot=boot)
+    assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.010 + 0.008 + 0.001 + 0.010))
+
+
+class Killed(Exception):
+    """Comes in the midst of a message."""
+
+
+class Dying(Registers):
+    """Registers that write so many more records, and then no more."""
+
+    left = 10
+
+    def write(self, probe):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        super().write(probe)
+
+
+def test_a_kill_in_the_midst_of_a_message_costs_none_of_its_probes_anything(tmp_path):
+    before = Collector(Dying(tmp_path, boot_id="boot one"), clock=Clock(), wall_clock=Clock(1010.0))
+    feed(before, (0, 3600.0), (10, 3600.0), (20, 3600.0))
+    with pytest.raises(Killed):
+        feed(before, (30, 7200.0))
+    killed(before)
+    after = collector_of(tmp_path)
+    feed(after, (20, 3600.0), (30, 7200.0), (40, 3600.0))
+    assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.01 + 0.01 + 0.02 + 0.01))
+
+
+def test_a_boot_that_is_lower_is_taken_once_its_clock_is_ahead(tmp_path):
+    """kwapi-drivers was moved to a machine whose clock is behind, while kwapi-api was away."""
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 3600.0), boot=5)
+    killed(before)
+    after = collector_of(tmp_path)
+    feed(after, (69, 3600.0), (70, 3600.0), (71, 3600.0), boot=4)
+    assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.07 + 0.001))
+
+
 def test_a_replay_of_an_earlier_boot_does_not_take_over_after_a_restart(tmp_path):
     before = collector_of(tmp_path)
     feed(before, (20, 3600.0), boot=2)

@@ -24,6 +24,7 @@ __all__ = ["Collector", "Event", "ProbeState", "Reading", "Snapshot"]
 LOG = logging.getLogger(__name__)
 SNAPSHOT_PERIOD = 0.1  # seconds for which a snapshot is good enough
 TOO_OLD = 1.0  # seconds of a snapshot, for which one waits rather for the next
+AHEAD = 60.0  # seconds that the clock of a boot may have been ahead of that of a later one
 
 
 class Collector:
@@ -160,12 +161,17 @@ class Collector:
 
     def _take(self, message: Message, heard_at: float) -> bool:
         """Count what a message says; return whether it was one of the wattmeter's publisher, and new."""
-        if (self._resumed and not self._is_new(message)) or not self._publishers.admit(message, heard_at):
+        at = Instant(message.boot, message.timestamp, message.monotonic)
+        resumed = self._resumed.get(message.wattmeter) if self._resumed else None
+        if resumed is not None and _is_before(at, resumed):
+            return False
+        if not self._publishers.admit(message, heard_at):
             return False
         shown_at = None if not self._early else self._early_shown_at(message)
         if shown_at is not None:
             heard_at = shown_at
-        at = Instant(message.boot, message.timestamp, message.monotonic)
+        if resumed is not None and at != resumed:
+            self._resumed.pop(message.wattmeter)
         max_gap = gap_limit(self._max_gap, message.interval)
         write = None if self._registers is None else self._registers.write
         nothing: Column = [None] * len(message.probes)
@@ -179,6 +185,8 @@ class Collector:
                 probe = self._claim(name, probe, message, heard_at)
                 if probe is None:
                     continue
+            if at == resumed and probe.energy.last_at == at:
+                continue  # a kill came after it had counted, and before others of the message
             if message.level is not None and message.level[place] != probe.level:
                 probe.level, probe.identity = message.level[place], b""
             event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
@@ -220,25 +228,12 @@ class Collector:
         probes = registers.load(self._clock(), self._wall_clock())
         self._probes.update((name, probe) for name, probe in probes.items() if name not in self._machines)
         self._listing += 1
-        newest: dict[str, Probe] = {}
         for probe in self._probes.values():
             self._tell(probe)
-            if probe.timestamp >= newest.setdefault(probe.wattmeter, probe).timestamp:
-                newest[probe.wattmeter] = probe
-        for wattmeter, probe in newest.items():
-            if (at := probe.energy.last_at) is not None:
-                self._resumed[wattmeter] = at
-                self._publishers.resume(wattmeter, at.boot, at.timestamp, probe.interval, probe.heard_at)
-
-    def _is_new(self, message: Message) -> bool:
-        """Return whether a message was not counted before the start: a spool is asked for more than was missed."""
-        last = self._resumed.get(message.wattmeter)
-        if last is None:
-            return True
-        if message.monotonic <= last.monotonic if message.boot == last.boot else message.timestamp <= last.timestamp:
-            return False
-        del self._resumed[message.wattmeter]
-        return True
+            at, newest = probe.energy.last_at, self._resumed.get(probe.wattmeter)
+            if at is not None and (newest is None or not _is_before(at, newest)):
+                self._resumed[probe.wattmeter] = at
+                self._publishers.resume(probe.wattmeter, at.boot, at.timestamp, probe.interval, probe.heard_at)
 
     def rename(self, old: str, new: str) -> None:
         """Let a probe that is no longer measured under its old name go on under a new one; ValueError if it cannot.
@@ -359,3 +354,13 @@ class Collector:
         owned.wattmeter, owned.identity = message.wattmeter, b""
         owned.energy.change_source()
         return owned
+
+
+def _is_before(one: Instant, other: Instant) -> bool:
+    """Return whether an instant of a wattmeter comes before another: a spool is asked for more than was missed.
+
+    Boots rise, but where kwapi-drivers has moved to a machine whose clock is behind.
+    """
+    if one.boot == other.boot:
+        return one.monotonic < other.monotonic
+    return one.boot < other.boot and one.timestamp < other.timestamp + AHEAD
