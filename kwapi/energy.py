@@ -118,10 +118,11 @@ class EnergyRegister:
             if kwh is not None:
                 self._restart_from(at, kwh)
             return None
-        seconds = max(seconds_between(self.register_at, at), 0.0)
+        between = seconds_between(self.register_at, at)
+        seconds, untold = max(between, 0.0), max_gap if between < 0 else 0.0
         overdue = seconds > max(max_gap, 3 * self.register_period)
         if kwh is not None:
-            return self._follow(at, seconds, self.register, kwh, kwh_wrap, overdue)
+            return self._follow(at, seconds, untold, self.register, kwh, kwh_wrap, overdue)
         if overdue:
             self.ahead.add(self.pending)
             self._count_pending()
@@ -146,11 +147,19 @@ class EnergyRegister:
         self.peak_watts = max(self.peak_watts, watts)
 
     def _follow(
-        self, at: Instant, seconds: float, before: float, kwh: float, kwh_wrap: float | None, overdue: bool
+        self,
+        at: Instant,
+        seconds: float,
+        untold: float,
+        before: float,
+        kwh: float,
+        kwh_wrap: float | None,
+        overdue: bool,
     ) -> RegisterEvent | None:
+        """Count on from a reading; ``untold`` are seconds that may have passed while the clock was set back."""
         rise = kwh - before
         if rise >= 0:
-            if self._has_returned(before, kwh, seconds) or rise > self._most(seconds):
+            if self._has_returned(before, kwh, seconds) or rise > self._most(seconds, untold):
                 return self._start_over("jump", at, seconds, before, kwh)
             self._count_difference(at, seconds, kwh, rise)
             return None
@@ -180,7 +189,7 @@ class EnergyRegister:
         watts = 2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10
         return watts * seconds / JOULES_PER_KWH + OWED * self.register_owed
 
-    def _most(self, seconds: float) -> float:
+    def _most(self, seconds: float, untold: float) -> float:
         """Return the most that a register can have risen, kWh: less where the watts were known all the time.
 
         Much less it cannot be: between two polls a load may come and go that no poll sees. What it owes it may make up
@@ -189,9 +198,10 @@ class EnergyRegister:
         unknown = self.pending.unknown + self.ahead.unknown
         measured = self.pending.measured + self.ahead.measured
         watched = unknown == 0 and measured > 0.9 * seconds
-        watts = max(10 * self.peak_watts, SURGE_WATTS) if watched else MAX_WATTS
+        surge = max(10 * self.peak_watts, SURGE_WATTS)
+        joules = (surge if watched else MAX_WATTS) * seconds + surge * untold
         steps = min(2 * self.register_step, COARSEST_STEP)
-        return steps + watts * seconds / JOULES_PER_KWH + OWED * self.register_owed
+        return steps + joules / JOULES_PER_KWH + OWED * self.register_owed
 
     def _count_difference(self, at: Instant, seconds: float, kwh: float, difference: float) -> None:
         self.total.kwh += max(difference - self.ahead.kwh, 0.0)

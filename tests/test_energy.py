@@ -64,6 +64,15 @@ def test_a_restart_with_the_clock_set_back_adds_nothing_and_goes_on():
     assert energy.kwh == pytest.approx(1000 * 10 / KWH)
 
 
+def test_a_register_counts_on_over_a_restart_with_the_clock_set_back():
+    """0.3 kWh were drawn in half a minute, and the register's steps are a hundredth of that."""
+    energy, _ = fed((0, 36000, 50.0), (1, 36000, 50.01), (2, 36000, 50.02))
+    assert energy.add(Instant(2, at(-3600).timestamp, 1), 36000, 50.32) is None
+    assert energy.kwh == pytest.approx(0.32)
+    event = energy.add(Instant(3, at(-7200).timestamp, 1), 36000, 99.0)
+    assert event is not None and event.kind == "jump"
+
+
 def test_a_device_register_counts_by_its_difference_and_bridges_a_gap():
     energy, events = fed((0, 1000, 50.0), (1, 1000, 50.5), (7201, 100, 52.5))
     assert energy.kwh == pytest.approx(2.5)
