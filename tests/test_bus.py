@@ -1,6 +1,7 @@
 import socket
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import zmq
@@ -24,11 +25,11 @@ def free_endpoint():
 class Listener:
     """A subscriber in a thread of its own."""
 
-    def __init__(self, endpoint, *wattmeters):
+    def __init__(self, endpoints, *wattmeters):
         self.received = []
         self.gate = Gate(KeyRing([KEY]))
         self.stop = threading.Event()
-        subscriber = Subscriber([endpoint], wattmeters or [""], self.gate)
+        subscriber = Subscriber([endpoints] if isinstance(endpoints, str) else endpoints, wattmeters, self.gate)
         self.thread = threading.Thread(target=subscriber.run, args=(self.stop, self.received.append), daemon=True)
 
     def __enter__(self):
@@ -140,6 +141,38 @@ def test_a_forwarder_passes_messages_down_and_subscriptions_up():
     thread.join(5)
     assert not thread.is_alive()
     publisher.close()
+
+
+@contextmanager
+def forwarding(upstream, downstream):
+    proxy, bound = Proxy([upstream], downstream), threading.Event()
+    thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
+    thread.start()
+    assert bound.wait(5)
+    try:
+        yield
+    finally:
+        proxy.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_of_two_forwarders_side_by_side_each_message_is_taken_once_and_the_end_of_one_is_not_noticed():
+    upstream, one, other = (free_endpoint() for _ in range(3))
+    publisher = Publisher(upstream, KEY)
+    sender = publisher.sender("lyon.pdu1", 1.0)
+    with forwarding(upstream, one), Listener([one, other]) as listener:
+        with forwarding(upstream, other):
+            publish_until(sender, lambda: listener.gate.rejected["seen before"] > 10)
+        first = listener.received[0].seq
+        count = len(listener.received)
+        publish_until(sender, lambda: len(listener.received) > count + 10)
+    publisher.close()
+    seqs = [message.seq for message in listener.received]
+    assert seqs == list(range(first, first + len(seqs)))
+    account = listener.gate.account("lyon.pdu1")
+    assert (account.delivered, account.lost) == (len(seqs), 0)
+    assert account.duplicates == listener.gate.rejected["seen before"]
 
 
 def test_what_three_watch_is_asked_for_once_and_what_nobody_watches_not_at_all():
