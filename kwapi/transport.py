@@ -57,8 +57,11 @@ class Transport:
         ``control`` is the endpoint of a control socket of zmq.proxy_steerable(), which then ends for mend().
         """
 
+        encrypted = [endpoint for endpoint in endpoints if self.certificate and endpoint.startswith(TCP)]
+        keys = {endpoint: self.server_key(endpoint) for endpoint in encrypted}
+
         def connect(endpoint: str) -> None:
-            self._connect(socket, endpoint)
+            self._connect(socket, endpoint, keys.get(endpoint))
 
         name = self.certificate.name if self.certificate else None
         link = Link(connect, endpoints, self.failures, name, control)
@@ -89,12 +92,12 @@ class Transport:
             problem = f"{path}: {error}"
         raise ConfigError(f"curve_servers_dir: {problem}")
 
-    def _connect(self, socket: Socket, endpoint: str) -> None:
+    def _connect(self, socket: Socket, endpoint: str, server_key: bytes | None) -> None:
         socket.curve_server = False  # and with it, nothing is encrypted; each endpoint takes what is set now
-        if self.certificate is not None and endpoint.startswith(TCP):
+        if self.certificate is not None and server_key is not None:
             socket.curve_publickey = self.certificate.public
             socket.curve_secretkey = self.certificate.secret
-            socket.curve_serverkey = self.server_key(endpoint)
+            socket.curve_serverkey = server_key
         sockets.connect(socket, endpoint)
 
     def _listen_at(self, socket: Socket, endpoint: str) -> None:
