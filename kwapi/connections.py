@@ -116,7 +116,7 @@ class Door:
         key = z85.encode(credentials[0]) if len(credentials) == 1 else b""
         if (name := self._name_of(key)) is not None:
             self._told.discard(address)
-            return [version, number, b"200", b"OK", name.encode()[:255], b""]
+            return [version, number, b"200", b"OK", name.encode(errors="replace"), b""]
         self._failures[REFUSED] += 1
         if self._clients is not None and address not in self._told and len(self._told) < TOLD:
             self._told.add(address)

@@ -56,7 +56,6 @@ class Transport:
 
         ``control`` is the endpoint of a control socket of zmq.proxy_steerable(), which then ends for mend().
         """
-
         encrypted = [endpoint for endpoint in endpoints if self.certificate and endpoint.startswith(TCP)]
         keys = {endpoint: self.server_key(endpoint) for endpoint in encrypted}
 

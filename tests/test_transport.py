@@ -1,6 +1,7 @@
 """Who is let in, and what a wire shows, over real sockets."""
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -271,6 +272,19 @@ def test_an_encrypted_endpoint_that_is_taken_is_a_mistake(keys):
     transport = keys.transport("drivers")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="cannot listen"):
         Publisher(f"tcp://127.0.0.1:{taken.getsockname()[1]}", KEY, transport=transport)
+
+
+def test_a_client_may_have_any_name_that_a_file_can_have(keys, opened):
+    keys.allow("odd")
+    place = keys.directory / "clients" / "odd.key"
+    place.rename(place.with_name(os.fsdecode(b"\xff\xfe " + b"\xc3\xa9" * 120 + b".key")))
+    drivers, odd = (keys.transport(name) for name in ("drivers", "odd"))
+    site = opened(drivers)
+    for endpoint in (site.bus, site.replay):
+        keys.trust(endpoint, "drivers")
+    heard = Plugin(site, site.bus, odd, [site.replay])
+    eventually(lambda: heard.streams.is_helped)
+    heard.hears(site)
 
 
 def test_unix_sockets_are_not_encrypted_and_need_no_key(keys, tmp_path):
