@@ -12,7 +12,7 @@ from kwapi.bus import Proxy, Publisher, Subscriber
 from kwapi.errors import NoKey
 from kwapi.gate import Gate
 from kwapi.health import encode_health, health_topic
-from kwapi.keys import KeyFile, add_key
+from kwapi.keys import KeyFile, add_key, stamp_of
 from kwapi.measurement import Measurement, encode
 from kwapi.replay import Service
 from kwapi.signing import KeyRing, key_from, sign, split, written
@@ -189,6 +189,27 @@ def test_what_no_key_may_sign_counts_as_lost_and_it_resumes_by_itself(site):
         eventually(lambda: plugin.has_all(site))
     assert plugin.gate.lost == 7  # of the first wattmeter, whose turn it always was
     assert plugin.gate.rejected == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("{secret} until=2027-01-15T07:00:00Z", "key not valid"), ("{another}", "unknown key")],
+    ids=["ended", "taken out"],
+)
+def test_a_key_that_is_revoked_is_not_believed_from_the_next_second_on(site, line, reason):
+    with site.plugin() as plugin:
+        eventually(lambda: plugin.has_all(site))
+        line = line.format(
+            secret=site.plugins_file.read_text().strip(), another="quite another secret".replace(" ", "-")
+        )
+        site.plugins_file.write_text(line)
+        site.clock.now += 1
+        eventually(lambda: plugin.gate._keys._stamp == stamp_of(site.plugins_file.stat()))
+        count = len(plugin.taken)
+        site.publish(5)
+        eventually(lambda: plugin.gate.rejected[reason] == 10 * len(WATTMETERS))
+    assert len(plugin.taken) == count
+    assert set(plugin.gate.rejected) == {reason}
 
 
 LYON, PARIS, OLD, STRANGE = (
