@@ -84,6 +84,7 @@ class Publisher:
     def tell(self, health: Health) -> None:
         """Send how a wattmeter is; boot, seq and the last measurement's are ours."""
         topic = health_topic(health.wattmeter)
+        self._keys.look()
         with self._lock:
             if self._socket.closed:
                 return
@@ -109,6 +110,7 @@ class Publisher:
 
     def _send(self, sender: "Sender", measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
         columns = to_columns(measurements)
+        self._keys.look()  # not under the lock: a disk may be slow
         with self._lock:
             if sender.revoked or self._socket.closed:
                 return False

@@ -52,7 +52,6 @@ class KeyRing:
 
     def newest(self, topic: bytes, timestamp: float) -> Key:
         """Return the key that signs what a wattmeter says at a time; raise NoKey if none may."""
-        self.look()
         for key in self._newest_first:
             if key.begins <= timestamp < key.ends and key.is_for(topic):
                 return key
