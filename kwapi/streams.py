@@ -295,7 +295,7 @@ class Streams:
             stream.insert(boot for answer in answers for boot in answer.boots)
             self._reach(stream)
         elif min((answer.asked_at for answer in answers), default=self._clock()) - stream.moved_at > LAG:
-            if stream.in_vain:  # or what is live would be waited for as long as nothing is kept
+            if stream.in_vain and len(stream.goals) == 1:  # or live is waited for as long as nothing is kept
                 self._give_up(stream)
             else:
                 stream.in_vain = True

@@ -294,6 +294,21 @@ def test_a_spool_that_keeps_nothing_delays_live_values_for_a_moment(streams, clo
     assert account(streams).delivered + account(streams).lost == 200
 
 
+def test_a_boot_of_which_only_a_spool_tells_is_not_given_up_with_what_is_in_vain(streams, clock):
+    spool = {A: range(1), 15: range(2), B: range(3)}
+    met(streams, 0, 3)
+    for seq in range(4, 4 + int(1.5 * LAG / AGAIN)):
+        clock.now += AGAIN
+        met(streams, seq)
+        repaired(streams, [spool])
+    assert met(streams, 2, boot=B) == [LATER]
+    taken = []
+    for _ in range(int(3 * LAG / AGAIN)):
+        clock.now += AGAIN
+        taken += repaired(streams, [spool])
+    assert taken == [(15, 0), (15, 1), (B, 0), (B, 1), (B, 2)]
+
+
 def test_a_spool_that_never_helps_is_given_up(streams, clock):
     met(streams, 0, 3)
     (ask,) = streams.asks()
