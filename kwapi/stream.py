@@ -102,7 +102,7 @@ class Stream:
     refused: int = 0  # messages that came, and were none: of the next hole
     hearsay: bool = False  # only spools have told of it
     in_vain: bool = False  # what came live last was in no spool
-    inserted: int = 0  # boots of which spools alone have told, since it is not live
+    inserted: int = 0  # boots of which spools alone have told, since a message of theirs was believed
     asked: int | None = None  # the spool that has not answered yet
     lacking: dict[int, Answer] = field(default_factory=dict)  # by spool
     ask_at: float = 0.0  # when to ask
@@ -185,7 +185,7 @@ class Stream:
         """Want also the boots between this one and the next of which nothing was heard live.
 
         A boot is the time it began, which is good enough to tell those between, and for nothing else. Nobody has signed
-        the list, so only so many are believed until the stream is live again.
+        the list, so only so many are asked for until one of them has a message. The others come with the last of these.
         """
         ended = self.goals.popleft()
         following = self.goals[0] if self.goals else self.newest

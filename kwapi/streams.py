@@ -131,6 +131,7 @@ class Streams:
         stream.repaired += 1
         stream.lacking.clear()
         stream.in_vain = False
+        stream.inserted = 0
         stream.moved_at = self._clock()
         return True
 

@@ -389,6 +389,18 @@ def test_a_spool_that_tells_of_boots_without_end_is_not_listened_to_for_ever(str
     assert account(streams).unknown_ends <= MAX_GOALS + MAX_BOOTS
 
 
+def test_more_boots_than_are_remembered_are_all_asked_for(streams):
+    """A plugin was away while a publisher was started again and again."""
+    boots = range(A + 1, A + 4 * MAX_BOOTS)
+    met(streams, 0)
+    met(streams, 0, boot=A + 4 * MAX_BOOTS)
+    spool = {A: range(1), **{boot: range(2) for boot in boots}, A + 4 * MAX_BOOTS: range(1)}
+    assert repaired(streams, [spool]) == [*((boot, seq) for boot in boots for seq in (0, 1)), (A + 4 * MAX_BOOTS, 0)]
+    assert account(streams) == Account(
+        delivered=2 + 2 * len(boots), repaired=1 + 2 * len(boots), unknown_ends=1 + len(boots)
+    )
+
+
 def test_without_an_answer_the_next_spool_is_asked(clock):
     streams = helped(spools=2, clock=clock)
     met(streams, 0, 3)
