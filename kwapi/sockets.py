@@ -28,6 +28,7 @@ def open_socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.So
 
 def listen(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     """Listen on an endpoint; raise ConfigError if that cannot be."""
+    _spare_heartbeats(socket, endpoint)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -36,7 +37,16 @@ def listen(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
 
 def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     """Connect to an endpoint, now or as soon as somebody listens there; raise ConfigError if it is none."""
+    _spare_heartbeats(socket, endpoint)
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         raise ConfigError(f"cannot connect to the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error
+
+
+def _spare_heartbeats(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Leave out heartbeats on this machine: a peer that ends is noticed, and one that is stopped for long goes on.
+
+    To connect anew would lose what is on its way, and no spool has that of a worker process.
+    """
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 0 if endpoint.startswith("ipc://") else HEARTBEAT)
