@@ -37,9 +37,10 @@ class Frames(msgspec.Struct, frozen=True, tag="frames"):
 
 
 class Runs(msgspec.Struct, frozen=True, tag="runs"):
-    """Topic, boot, and the first seq that is young enough."""
+    """Topic, boot, and the first seq that is young enough; not complete if another spool did not answer in time."""
 
     runs: list[tuple[bytes, int, int]]
+    is_complete: bool = True
 
 
 HELLO = Since(b"\0", 0.0)  # no topic begins so: asks whether there is a spool

@@ -129,7 +129,8 @@ class Service:
         except CannotRead as error:
             LOG.warning("a question is not answered: %s", error)
             return MAX_QUESTION
-        if answer.lacks(question) and self._upstream.ask(question, answer):
+        if self._upstream.sockets and answer.lacks(question):
+            self._upstream.ask(question, answer)
             return MAX_QUESTION
         return self._send(answer)
 
@@ -245,7 +246,8 @@ class Client:
             self._searches[next(self._numbers)] = spool, question
 
     def _found(self, number: int, said: Runs) -> None:
-        if (search := self._searches.pop(number, None)) is None:
+        search = self._searches.pop(number, None) if said.is_complete else self._searches.get(number)
+        if search is None:
             return
         self._streams.heard_of_spool(search[0])
         for topic, boot, first in sorted(said.runs):

@@ -48,7 +48,8 @@ class Answer:
             firsts = {(topic, boot): first for topic, boot, first in self.said.runs}
             for topic, boot, first in said.runs:
                 firsts[topic, boot] = min(first, firsts.get((topic, boot), first))
-            self.said = Runs([(topic, boot, first) for (topic, boot), first in firsts.items()])
+            complete = self.said.is_complete and said.is_complete
+            self.said = Runs([(topic, boot, first) for (topic, boot), first in firsts.items()], complete)
         elif isinstance(said, Frames) and isinstance(self.said, Frames):
             ends = [end for end in (self.said.end, said.end) if end is not None]
             self.said = Frames(max(ends, default=None), sorted({*self.said.boots, *said.boots}))
@@ -83,26 +84,31 @@ class Upstream:
             transport.connect(socket, [endpoint]) for socket, endpoint in zip(self.sockets, endpoints, strict=True)
         ]
 
-    def ask(self, question: Wanted | Since, answer: Answer) -> bool:
-        """Ask for what an answer lacks; return False if nobody is there to be asked, or too much is asked already."""
+    def ask(self, question: Wanted | Since, answer: Answer) -> None:
+        """Ask for what an answer lacks; what is too much is not asked, nor answered."""
         if len(self._pending) >= AT_ONCE:
-            return False
+            return
         number = next(self._numbers)
-        parts = [number.to_bytes(8, "big"), encode(question)]
-        asked = {spool for spool in range(len(self.sockets)) if self._send(spool, parts)}
-        if asked:
-            self._pending[number] = _Pending(question, answer, asked, self._clock() + PATIENCE)
-        return bool(asked)
+        for spool in range(len(self.sockets)):
+            self._send(spool, [number.to_bytes(8, "big"), encode(question)])
+        self._pending[number] = _Pending(question, answer, set(range(len(self.sockets))), self._clock() + PATIENCE)
 
     def answers(self) -> Iterator[Answer]:
-        """Yield the answers that are complete, or have waited long enough."""
+        """Yield the answers that are complete, and of runs also those that have waited long enough.
+
+        Without a word from one that may have what ours lacks there is no answer, and it is asked for again: to say that
+        we have it not would be to lose it.
+        """
         for link in self._links:
             link.mend()
         for spool in range(len(self.sockets)):
             yield from self._heard(spool)
         now = self._clock()
         for number in [number for number, pending in self._pending.items() if pending.deadline < now]:
-            yield self._pending.pop(number).answer
+            answer = self._pending.pop(number).answer
+            if isinstance(answer.said, Runs):
+                answer.said = Runs(answer.said.runs, is_complete=False)
+                yield answer
 
     def close(self) -> None:
         """Close the sockets."""
@@ -129,12 +135,11 @@ class Upstream:
                 del self._pending[key]
                 yield pending.answer
 
-    def _send(self, spool: int, parts: list[bytes]) -> bool:
+    def _send(self, spool: int, parts: list[bytes]) -> None:
         try:
             self.sockets[spool].send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
-            return False
-        return True
+            LOG.debug("nobody takes questions at the spool %d before us", spool)
 
 
 def first_of(frames: Sequence[bytes]) -> float:

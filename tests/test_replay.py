@@ -46,8 +46,16 @@ class Site:
         self._closing = ExitStack()
         self.spool = Spool(directory / "spool", max_bytes=16 << 20, max_age=3600.0)
         self._closing.enter_context(running(self.spool.run))
-        self._closing.enter_context(running(Service(self.replay, directory / "spool").run))
+        self._directory = directory
+        self.open_replay()
         self.start()
+
+    def open_replay(self):
+        self._replay = ExitStack()
+        self._replay.enter_context(running(Service(self.replay, self._directory / "spool").run))
+
+    def close_replay(self):
+        self._replay.close()
 
     def start(self):
         self.publisher = Publisher(self.bus, KEY, keep=lambda frame: None if self.forgets else self.spool.hand(frame))
@@ -64,6 +72,7 @@ class Site:
 
     def close(self):
         self.publisher.close()
+        self.close_replay()
         self._closing.close()
 
 
@@ -294,18 +303,26 @@ def test_what_a_spool_lacks_it_asks_of_the_one_before_it(site, branch):
     assert after.gate.lost == 0
 
 
-def test_a_spool_answers_what_it_has_while_the_one_before_it_is_away(site, branch):
+def test_what_may_be_in_a_spool_that_is_away_is_waited_for(site, branch):
+    """The branch has what came before and after, and the site's spool what came between, and is away."""
     before = Plugin(site)
     with before.running():
         heard(before, site)
     spool, endpoint = branch
-    site.forgets, keep = True, site.publisher._keep
-    site.publisher._keep = spool.hand
+    keep = site.publisher._keep
     site.publish(20)
-    site.publisher._keep = keep
+    site.publisher._keep = lambda frame: (keep(frame), spool.hand(frame))
+    site.publish(20)
+    site.close_replay()
     after = Plugin(site, before.streams.positions(), spools=[endpoint])
     with after.running():
-        eventually(lambda: len(after.taken) >= 20)
+        eventually(lambda: site.publish(1) or after.shown)
+        eventually(lambda: after.streams.accounts()[b"lyon.pdu1."].awaited > 20)
+        site.open_replay()
+        eventually(lambda: after.taken[-1:] >= after.shown[-1:])
+    taken = before.taken + after.taken
+    assert taken == all_of(site, before)[: len(taken)]
+    assert after.gate.lost == 0
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """What a forwarder adds to its own answer of what other spools say; over sockets see test_replay.py."""
 
 import pytest
+import zmq
 
 from kwapi.questions import HELLO, Frames, Runs, Since, Wanted
-from kwapi.upstream import Answer, first_of
+from kwapi.transport import Transport
+from kwapi.upstream import AT_ONCE, PATIENCE, Answer, Upstream, first_of
+from tests.clock import Clock
 from tests.messages import frame
 
 A, B = 10, 20
@@ -37,6 +40,39 @@ def test_an_answer_that_does_not_begin_where_it_should_lacks_something(frames, l
 def test_another_spool_may_know_of_other_runs_and_nobody_else_has_to_greet():
     assert answer(Runs([])).lacks(Since(b"lyon.", 0.0))
     assert not answer(Runs([])).lacks(HELLO)
+
+
+@pytest.fixture
+def asked():
+    """Return what asks a spool that never answers, and its clock."""
+    clock, context = Clock(), zmq.Context()
+    silent = context.socket(zmq.ROUTER)
+    silent.bind("inproc://silent")
+    upstream = Upstream(context, ["inproc://silent"], Transport(), clock=clock)
+    yield upstream, clock
+    upstream.close()
+    silent.close(linger=0)
+    context.term()
+
+
+def test_of_what_may_be_elsewhere_nothing_is_said_and_a_list_is_said_to_lack_some(asked):
+    """Whoever asked would take it for lost."""
+    upstream, clock = asked
+    upstream.ask(Wanted(b"a.", A, 3), answer(Frames(None, [])))
+    upstream.ask(Since(b"a.", 0.0), answer(Runs([(b"a.", A, 5)])))
+    assert list(upstream.answers()) == []
+    clock.now += PATIENCE + 1
+    (list_of_runs,) = upstream.answers()
+    assert list_of_runs.said == Runs([(b"a.", A, 5)], is_complete=False)
+    assert list(upstream.answers()) == []
+
+
+def test_who_asks_without_end_is_not_asked_for_without_end(asked):
+    upstream, clock = asked
+    for seq in range(AT_ONCE + 10):
+        upstream.ask(Since(b"a.", float(seq)), answer(Runs([])))
+    clock.now += PATIENCE + 1
+    assert len(list(upstream.answers())) == AT_ONCE
 
 
 def test_an_answer_to_something_else_changes_nothing():
