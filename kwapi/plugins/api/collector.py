@@ -14,7 +14,7 @@ from kwapi.measurement import EXPORT, Column, Message, probe_problem, stale_afte
 from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.listing import Listing, members_of
 from kwapi.plugins.api.machines import Machine, message_of, reading_of, state_of_machine
-from kwapi.plugins.api.probe import Probe
+from kwapi.plugins.api.probe import Ahead, Probe
 from kwapi.plugins.api.registers import Registers
 from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
@@ -58,9 +58,7 @@ class Collector:
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
-        self._early: dict[
-            str, tuple[int, int, float]
-        ] = {}  # by wattmeter: what is shown before its turn, and since when
+        self._ahead: dict[str, list[str]] = {}  # by wattmeter: probes that are shown before their turn
         self._listeners: list[Callable[[Message], None]] = []
         self._lock = threading.Lock()  # of what add() changes, but not for those who only read it
         self._renewing = threading.Lock()  # of the snapshot
@@ -74,31 +72,31 @@ class Collector:
 
     def add(self, message: Message) -> None:
         """Take one message of the bus; they come in order for each wattmeter."""
-        self._early.pop(message.wattmeter, None)
-        self._add(message, self._clock())
+        self._add(message, self._clock(), is_live=True)
 
     def add_late(self, message: Message) -> None:
         """Take one that was missed and comes now, in its turn: it was measured when it says."""
         self._add(message, self._clock() - max(self._wall_clock() - message.timestamp, 0.0))
 
     def show(self, message: Message) -> None:
-        """Show the power in a message that is ahead of its turn; its energy waits until it is added."""
+        """Show the power in a message that is ahead of its turn; its energy waits until it is added.
+
+        Version 1 does not show it: there a power belongs to the energy beside it.
+        """
         now = self._clock()
         with self._lock:
-            self._early[message.wattmeter] = message.boot, message.seq, now
-            readings: dict[str, Reading] = {}
+            self._ahead[message.wattmeter] = message.probes
             for place, name in enumerate(message.probes):
                 probe = self._probes.get(name)
                 if probe is not None and probe.wattmeter == message.wattmeter:
-                    probe.show(message, place, now)
+                    probe.ahead = Ahead(message, place, now)
                     probe.tell()
-                    if (reading := probe.reading()) is not None:
-                        readings[name] = reading
-            self._list(message.wattmeter, readings, now)
 
-    def _add(self, message: Message, at: float) -> None:
+    def _add(self, message: Message, heard_at: float, *, is_live: bool = False) -> None:
         with self._lock:
-            taken = self._take(message, at)
+            if is_live and message.wattmeter in self._ahead:
+                self._forget_ahead(message.wattmeter)
+            taken = self._take(message, heard_at)
         if not taken or not self._listeners:
             return
         sums = self._sums(message) if self._fed else None
@@ -167,9 +165,6 @@ class Collector:
             return False
         if not self._publishers.admit(message, heard_at):
             return False
-        shown_at = None if not self._early else self._early_shown_at(message)
-        if shown_at is not None:
-            heard_at = shown_at
         if resumed is not None and at != resumed:
             self._resumed.pop(message.wattmeter)
         max_gap = gap_limit(self._max_gap, message.interval)
@@ -193,8 +188,7 @@ class Collector:
             if event is not None:
                 LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
                 self._events.note({name: Event(message.timestamp, *event)})
-            if shown_at is None:
-                probe.show(message, place, heard_at)
+            probe.show(message, place, heard_at)
             if write is not None:
                 write(probe)  # before anybody is told
             probe.tell()
@@ -203,10 +197,13 @@ class Collector:
         self._list(message.wattmeter, readings, heard_at)
         return True
 
-    def _early_shown_at(self, message: Message) -> float | None:
-        """Return since when a newer message of the wattmeter is shown, None if there is none."""
-        boot, seq, shown_at = self._early.get(message.wattmeter, (message.boot, message.seq, None))
-        return shown_at if (message.boot, message.seq) != (boot, seq) else None
+    def _forget_ahead(self, wattmeter: str) -> None:
+        """Show the probes of a wattmeter as they are counted."""
+        for name in self._ahead.pop(wattmeter):
+            probe = self._probes.get(name)
+            if probe is not None and probe.wattmeter == wattmeter:
+                probe.ahead = None
+                probe.tell()
 
     def _tell(self, probe: Probe) -> None:
         """Show readers what is known of a probe now."""
@@ -277,7 +274,8 @@ class Collector:
         probe = self._probes.get(name)
         if probe is None:
             raise ValueError(f"there is no probe {name!r}")
-        wait = probe.heard_at + stale_after(probe.interval) - self._clock()
+        heard_at = probe.heard_at if probe.ahead is None else probe.ahead.heard_at
+        wait = heard_at + stale_after(probe.interval) - self._clock()
         if wait >= 0:
             raise ValueError(
                 f"{name!r} was measured by {probe.wattmeter} a moment ago; "
@@ -302,7 +300,7 @@ class Collector:
             state
             for name in self._sorted
             if (probe := probes.get(name)) is not None  # else it was forgotten just now
-            and probe.heard_at >= heard_since
+            and probe.is_heard_since(heard_since)
             and (state := probe.state(now)) is not None
         ]
         if machines := list(self._machine_states(probes, now, heard_since)):
@@ -318,7 +316,7 @@ class Collector:
         for name, parts in self._machines.items():
             known = [probe for part in parts if (probe := probes.get(part)) is not None]
             states = [state for probe in known if (state := probe.state(now)) is not None]
-            if len(states) == len(parts) and any(probe.heard_at >= heard_since for probe in known):
+            if len(states) == len(parts) and any(probe.is_heard_since(heard_since) for probe in known):
                 yield state_of_machine(name, states)
 
     def _sums(self, message: Message) -> Message | None:

@@ -1,6 +1,7 @@
 """What is kept of one probe. The thread of the bus changes it; any other may ask for its state."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,6 +41,14 @@ class Told(msgspec.Struct, frozen=True, gc=False):
         return self.watts if has_watts else None
 
 
+class Ahead(NamedTuple):
+    """A message that came before its turn, the place of a probe in it, and when by our clock."""
+
+    message: Message
+    place: int
+    heard_at: float
+
+
 @dataclass(slots=True)
 class Probe:
     """One probe since it was first measured, ``since``."""
@@ -56,6 +65,7 @@ class Probe:
     watts_timestamp: float | None = None
     rest: Message | None = None
     place: int = 0
+    ahead: Ahead | None = None
     told: Told | None = None
     slot: int = 0  # of the state file, 0 for none
     identity: bytes = b""  # names and level as they stand there
@@ -73,6 +83,9 @@ class Probe:
     def tell(self) -> None:
         """Show readers what is known now."""
         total = self.energy.total
+        if self.ahead is not None:
+            self.told = self._told_ahead(self.ahead)
+            return
         self.told = Told(
             self.heard_at,
             self.timestamp,
@@ -83,6 +96,28 @@ class Probe:
             self.wattmeter,
             self.level,
             self.interval,
+            total.kwh,
+            total.measured,
+            total.unknown,
+        )
+
+    def is_heard_since(self, when: float) -> bool:
+        """Return whether it was measured since a time of our clock."""
+        return self.told is not None and self.told.heard_at >= when
+
+    def _told_ahead(self, ahead: Ahead) -> Told:
+        message, place, total = ahead.message, ahead.place, self.energy.total
+        watts = None if message.w is None else message.w[place]
+        return Told(
+            ahead.heard_at,
+            message.timestamp,
+            None if watts is None else message.timestamp,
+            watts,
+            message,
+            place,
+            self.wattmeter,
+            self.level,
+            message.interval,
             total.kwh,
             total.measured,
             total.unknown,
