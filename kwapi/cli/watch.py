@@ -158,7 +158,7 @@ def show(
     shown, due = 0, time.monotonic() + REFRESH
     silent_at = time.monotonic() + patience
     if people:
-        logging.getLogger("kwapi.bus").setLevel(logging.ERROR)  # what it warns of, the board shows
+        logging.getLogger(Gate.__module__).setLevel(logging.ERROR)  # what it warns of, the board shows
     else:
         print_line("timestamp", "wattmeter", "probe", "W")
         sys.stdout.flush()
