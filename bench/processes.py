@@ -42,6 +42,11 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)  # the clock that clock_getcpuclockid(3) returns, which Python has not
 
 
+def rss_mb() -> float:
+    """Return what memory this process holds now."""
+    return int(_status(os.getpid())["VmRSS"].split()[0]) / 1024
+
+
 def machine_cpu_seconds() -> float:
     """Return the CPU time that everything on this machine has used."""
     user, nice, system, _idle, _iowait, irq, softirq, *_ = (PROC / "stat").read_text().split()[1:]

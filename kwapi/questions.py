@@ -43,6 +43,7 @@ class Runs(msgspec.Struct, frozen=True, tag="runs"):
     is_complete: bool = True
 
 
+NO_QUESTION = (ValueError, msgspec.MsgspecError, RecursionError)  # nor an answer; the last by lists within lists
 HELLO = Since(b"\0", 0.0)  # no topic begins so: asks whether there is a spool
 
 read_question = msgspec.msgpack.Decoder(Wanted | Since).decode

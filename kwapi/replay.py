@@ -11,13 +11,12 @@ from itertools import count, islice
 from pathlib import Path
 from threading import Event
 
-import msgspec
 import zmq
 
 from kwapi.connections import Link
 from kwapi.errors import ConfigError
 from kwapi.fairness import WAITING, Turns
-from kwapi.questions import HELLO, LAST, Frames, Runs, Since, Wanted, encode, read_answer, read_question
+from kwapi.questions import HELLO, LAST, NO_QUESTION, Frames, Runs, Since, Wanted, encode, read_answer, read_question
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
@@ -123,7 +122,7 @@ class Service:
         try:
             question = read_question(asked_for)
             answer = Answer(client, number, *answer_to(question, reader))
-        except msgspec.MsgspecError as error:
+        except NO_QUESTION as error:
             self._refuse(name.decode(), str(error))
             return REFUSAL * self._rate
         except CannotRead as error:
@@ -227,7 +226,7 @@ class Client:
                     said = read_answer(answer)
                 except zmq.Again:
                     break
-                except (ValueError, msgspec.MsgspecError) as error:
+                except NO_QUESTION as error:
                     LOG.debug("an answer that is none: %s", error)
                     continue
                 key = int.from_bytes(number, "big")

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-import msgspec
 import zmq
 
 from kwapi.errors import BadMessage
-from kwapi.questions import HELLO, Frames, Runs, Since, Wanted, encode, read_answer
+from kwapi.questions import HELLO, NO_QUESTION, Frames, Runs, Since, Wanted, encode, read_answer
 from kwapi.sockets import open_socket
 from kwapi.spool.segment import read_frame
 from kwapi.transport import Transport
@@ -122,7 +121,7 @@ class Upstream:
                 said = read_answer(answer)
             except zmq.Again:
                 return
-            except (ValueError, msgspec.MsgspecError) as error:
+            except NO_QUESTION as error:
                 LOG.debug("an answer that is none: %s", error)
                 continue
             key = int.from_bytes(number, "big")

@@ -22,6 +22,7 @@ from tests.messages import KEY, frame, health
 from tests.waiting import eventually
 
 HUGE = [b"12345678", msgspec.msgpack.encode({"type": "frames", "topic": b"lyon.pdu1.", "boot": 2**64 - 1, "first": 0})]
+DEEP = [b"12345678", b"\x82\xa4type\xa4runs\xa1x" + b"\x91" * 1010]
 
 
 @contextmanager
@@ -326,7 +327,7 @@ def test_what_may_be_in_a_spool_that_is_away_is_waited_for(site, branch):
 
 
 @pytest.mark.parametrize(
-    "junk", [[], [b""], [b"12345678"], [b"12345678", b"junk"], [b"1", msgspec.msgpack.encode({})], HUGE]
+    "junk", [[], [b""], [b"12345678"], [b"12345678", b"junk"], [b"1", msgspec.msgpack.encode({})], HUGE, DEEP]
 )
 def test_a_question_that_is_none_is_passed_over(site, junk):
     site.publish(1)

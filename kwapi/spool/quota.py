@@ -38,7 +38,7 @@ class Quota:
                 return "too many publishers"
             self._count(topic, frame.boot)
         used = self._used[topic] + len(frame.frame)
-        if used > max(SHARE, 1 / len(self._expected)) * self._size:
+        if used > SHARE * self._size and used > self._size / len(self._expected):
             if elapsed < WHILE:
                 return "its wattmeter has its share"
             self.is_full = True

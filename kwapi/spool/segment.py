@@ -9,15 +9,14 @@ reason the index of the write-ahead log is in memory (unix-excl) and not in a fi
 the daemon, opens a segment that is written. One that was left is complete and never changes again.
 """
 
-import math
 import os
 import sqlite3
-import struct
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from errno import ENOENT
+from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -37,9 +36,14 @@ LAYOUT = f"""
     pragma user_version = {FORMAT};
     commit;
 """
+INSERT = "insert or ignore into frame values"
+TOGETHER = 64  # rows in one statement: Python gives its lock away at each, and takes it back
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a damaged file has words that are none
 BUSY = 1.0  # seconds to wait for a reader that has the file locked
 MAX_TOPIC = NAME_BYTES + len(".")
+
+
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # as SQLite has it
 
 
 class Frame(NamedTuple):
@@ -52,9 +56,9 @@ class Frame(NamedTuple):
     frame: bytes
 
 
-class _Numbers(msgspec.Struct):
-    boot: int
-    seq: int
+class _Numbers(msgspec.Struct, gc=False):
+    boot: Integer
+    seq: Integer
     timestamp: float
 
 
@@ -68,10 +72,9 @@ def read_frame(frame: bytes) -> Frame:
         raise BadMessage("malformed", f"a topic of {len(topic)} bytes")
     try:
         numbers = _numbers.decode(payload)
-        struct.pack("qqd", numbers.boot, numbers.seq, numbers.timestamp)
-    except (msgspec.MsgspecError, struct.error, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise BadMessage("malformed", str(error)) from error
-    if not math.isfinite(numbers.timestamp):  # SQLite has no such number
+    if not isfinite(numbers.timestamp):  # SQLite has no such number
         raise BadMessage("malformed", f"its timestamp is {numbers.timestamp}")
     return Frame(topic, numbers.boot, numbers.seq, numbers.timestamp, frame)
 
@@ -109,13 +112,25 @@ class Segment:
     def add(self, frames: Iterable[Frame]) -> None:
         """Write frames, all or none; one that is there already stays as it is."""
         self._connection.execute("begin immediate")
-        rows = [(self._source(each.topic, each.boot), *each[2:]) for each in frames]
-        self._connection.executemany("insert or ignore into frame values (?, ?, ?, ?)", rows)
+        values = [value for each in frames for value in (self._source(each.topic, each.boot), *each[2:])]
+        for begin in range(0, len(values), 4 * TOGETHER):
+            some = values[begin : begin + 4 * TOGETHER]
+            self._connection.execute(f"{INSERT} {', '.join(['(?, ?, ?, ?)'] * (len(some) // 4))}", some)  # noqa: S608
         self._connection.execute("commit")
 
     def sync(self) -> None:
-        """Have what was added survive a power loss; raise FileNotFoundError if somebody has removed the files."""
-        os.fdatasync(self._log)
+        """Have what was added survive a power loss; for any thread, also while this one writes or closes it."""
+        try:
+            log = os.dup(self._log)
+        except OSError:
+            return  # it was closed
+        try:
+            os.fdatasync(log)
+        finally:
+            os.close(log)
+
+    def check(self) -> None:
+        """Raise FileNotFoundError if somebody has removed the files."""
         if self._find_files() != self._files:
             raise FileNotFoundError(ENOENT, "somebody has removed or replaced it", str(self.path))
 

@@ -1,7 +1,9 @@
 """The spool of a daemon: a directory of segments, bounded in bytes and in age, the oldest removed first.
 
 One thread writes it, run(), which is handed frames and commits them every few milliseconds; whoever hands them in never
-waits for the disk. A disk that is full, broken or not there costs what passes meanwhile, is told once, and tried again.
+waits for the disk. Another thread has what is committed reach it every second. A disk that is full, broken or not there
+costs what passes meanwhile, is told once, and tried again.
+
 Readers read the files (reader.py).
 """
 
@@ -14,8 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.spool.quota import Quota
@@ -26,8 +27,8 @@ LOG = logging.getLogger(__name__)
 SUFFIX, DAMAGED = ".spool", ".damaged"
 SEGMENTS = 16  # into which the spool is divided: as much of it is removed at a time
 LOG_PART = 8  # of a segment that its write-ahead log may be, and the frames of a transaction
-GROUP = 0.005  # seconds in which frames are gathered for one transaction
-SYNC = 1.0  # seconds between two fsyncs: what a power loss may cost
+GROUP = 0.007  # seconds in which frames are gathered for one transaction
+SYNC = 1.0  # seconds between two fsyncs, which is what a power loss may cost, and between two looks at the files
 RETRY = 5.0  # seconds until a spool that could not be written is tried again
 WELL = 60.0  # seconds without a fault until it is over: on a full disk a write succeeds now and then
 WAITING, WAITING_BYTES = 50_000, 32 << 20  # frames that may wait for the disk
@@ -59,14 +60,16 @@ class Spool:
         self._max_age = max_age
         self._clock = clock
         self._steady_clock = steady_clock
-        self._queue: SimpleQueue[bytes] = SimpleQueue()
-        self._waiting = 0  # bytes in the queue
-        self._mutex = Lock()  # of the queue's counts
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._mutex = Lock()  # of what waits
+        self._has_some = Event()
         self._segment: Segment | None = None
         self._quota = Quota(self._segment_bytes)
         self._newest = 0  # number of the segment that was made last; none is used again
         self._is_left = False  # the newest segment, for a new one
         self._distrusted: Path | None = None
+        self._fault: OSError | None = None  # met by the thread that syncs
         self._begun = 0.0  # by our steady clock, when the segment was opened
         self._retry_at = float("-inf")
         self._is_broken = False
@@ -83,11 +86,13 @@ class Spool:
     def hand(self, frame: bytes) -> None:
         """Have a frame kept; it is dropped if too many wait."""
         with self._mutex:
-            if self._waiting + len(frame) > WAITING_BYTES or self._queue.qsize() >= WAITING:
+            if self._waiting_bytes + len(frame) > WAITING_BYTES or len(self._waiting) >= WAITING:
                 self.dropped["too many wait"] += 1
                 return
-            self._waiting += len(frame)
-        self._queue.put(frame)
+            self._waiting.append(frame)
+            self._waiting_bytes += len(frame)
+            if len(self._waiting) == 1:
+                self._has_some.set()
 
     def distrust(self, path: Path) -> None:
         """Have a segment left, since a reader found it damaged; the writer may never see it."""
@@ -96,13 +101,17 @@ class Spool:
     def run(self, stop: Event) -> None:
         """Keep what is handed in, until stop is set and all of it is written."""
         self._guard(self._open)  # at once: what a kill left half written can be read only after that
-        synced_at = self._steady_clock()
-        while not (stop.is_set() and self._queue.empty()):
+        tidied_at = self._steady_clock()
+        syncing = Thread(target=self._sync_on, args=(done := Event(),), name="spool sync", daemon=True)
+        syncing.start()
+        while not stop.is_set() or self._waiting:
             if frames := self._gather(stop):
                 self.keep(frames)
-            if (now := self._steady_clock()) - synced_at >= SYNC:
+            if (now := self._steady_clock()) - tidied_at >= SYNC:
                 self._guard(self.tidy)
-                synced_at = now
+                tidied_at = now
+        done.set()
+        syncing.join()
         self._guard(self.tidy)
         self.close()
 
@@ -126,28 +135,40 @@ class Spool:
             self._lock = -1
 
     def tidy(self) -> None:
-        """Have what was written survive a power loss; leave a segment that is full or old; remove the oldest."""
+        """Look whether all is well; leave a segment that is full or old; remove the oldest."""
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
         segment = self._segment
         if segment is not None and segment.path == self._distrusted:
             self._segment, self._is_left = None, True
             with suppress(OSError, *ERRORS):
                 segment.leave()
         elif segment is not None:
-            segment.sync()
+            segment.check()
             self._leave_if_full()
         self._make_room()
 
+    def _sync_on(self, done: Event) -> None:
+        """Have what was written survive a power loss, beside the thread that writes: a disk may take its time."""
+        is_last = False
+        while not is_last:
+            is_last = done.wait(SYNC)
+            segment = self._segment
+            try:
+                if segment is not None:
+                    segment.sync()
+            except OSError as error:
+                self._fault = error
+
     def _gather(self, stop: Event) -> list[bytes]:
         """Return what was handed in, [] if nothing was for a while."""
-        try:
-            frames = [self._queue.get(timeout=IDLE)]
-        except Empty:
+        if not self._has_some.wait(IDLE):
             return []
         stop.wait(GROUP)
-        while not self._queue.empty():
-            frames.append(self._queue.get())
         with self._mutex:
-            self._waiting -= sum(map(len, frames))
+            frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            self._has_some.clear()
         return frames
 
     def _transactions(self, frames: Sequence[bytes]) -> Iterator[list[Frame]]:
