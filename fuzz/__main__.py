@@ -7,6 +7,7 @@ at the end, if it holds more memory than after its first tenth.
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,7 @@ class Run:
             print(f"memory: {self._held:.0f} MB after the warm-up, {rss_mb():.0f} MB at the end", flush=True)
             assert rss_mb() < self._held + GROWTH
             self._target.close()
+            os._exit(0)  # libFuzzer knows no other end that Python would see
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.target:
             logging.disable()
             run = Run(options.target, options.runs, Path(directory))
-            arguments = [f"-runs={options.runs - 1}", f"-seed={options.seed}", "-max_len=64", "-verbosity=0"]
+            arguments = [f"-runs={2 * options.runs}", f"-seed={options.seed}", "-max_len=64", "-verbosity=0"]
             atheris.Setup([sys.argv[0], *arguments, f"-artifact_prefix={directory}/"], run.judge)
             atheris.Fuzz()
             return 0

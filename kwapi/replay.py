@@ -209,6 +209,8 @@ class Client:
             self._search_at = now
             for number, (spool, since) in self._searches.items():
                 self._send(spool, number, since)
+        if len(self._asked) > AT_ONCE // 2:
+            return  # to look through all that streams lack is worth it for some questions, not for one
         for ask in islice(self._streams.asks(), AT_ONCE - len(self._asked)):
             number = next(self._numbers)
             self._asked[number] = ask, now

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import chain
@@ -13,6 +14,7 @@ from kwapi.spool.contents import Contents, Run
 from kwapi.spool.segment import ERRORS, identity, log_of
 from kwapi.spool.store import segment_paths
 
+LOOK = 0.5  # seconds after which the directory is looked at in any case
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN)  # for a moment, or for want of files
@@ -30,6 +32,9 @@ class Reader:
         self._directory = Path(directory)
         self._damaged = damaged
         self._segments: dict[Path, Contents] = {}
+        self._paths: list[Path] = []  # the oldest first
+        self._changed_at: int | None = None  # the directory, when it was looked at
+        self._looked_at = 0.0
         self._told: set[Path] = set()  # of their damage
 
     def runs(self, prefix: bytes, since: float = 0.0) -> list[Run]:
@@ -56,16 +61,28 @@ class Reader:
     def _read(self, read: Callable[[Contents], Iterable[T]]) -> list[Iterator[T]]:
         """Return what is read from each segment, the oldest first."""
         try:
-            paths = segment_paths(self._directory)
+            self._look()
         except OSError as error:
             raise CannotRead(str(error)) from error
-        for gone in self._segments.keys() - set(paths):
-            self._forget(gone)
-        return [self._read_one(path, read, is_newest=path == paths[-1]) for path in paths]
+        return [self._read_one(path, read) for path in self._paths]
 
-    def _read_one(self, path: Path, read: Callable[[Contents], Iterable[T]], *, is_newest: bool) -> Iterator[T]:
+    def _look(self) -> None:
+        """Find out which segments there are, unless nothing has changed since a moment ago."""
+        now, changed_at = time.monotonic(), _changed_at(self._directory)
+        if changed_at == self._changed_at and now - self._looked_at < LOOK:
+            return
+        self._paths = segment_paths(self._directory)
+        self._changed_at, self._looked_at = changed_at, now
+        for path, segment in list(self._segments.items()):
+            if path not in self._paths or segment.identity != identity(path) or segment.is_left != self._is_left(path):
+                self._forget(path)
+
+    def _is_left(self, path: Path) -> bool:
+        return path != self._paths[-1] and _is_empty(log_of(path))
+
+    def _read_one(self, path: Path, read: Callable[[Contents], Iterable[T]]) -> Iterator[T]:
         try:
-            yield from read(self._open(path, is_newest=is_newest))
+            yield from read(self._open(path))
         except FileNotFoundError:
             self._forget(path)  # it was just removed
         except (OSError, *ERRORS) as error:
@@ -77,19 +94,21 @@ class Reader:
                 self._told.add(path)
                 self._damaged(path)
 
-    def _open(self, path: Path, *, is_newest: bool) -> Contents:
-        """Return a segment, opened anew if it was left, or is another file now."""
-        segment = self._segments.get(path)
-        is_left = not is_newest and _is_empty(log_of(path))
-        if segment is not None and (segment.is_left, segment.identity) == (is_left, identity(path)):
-            return segment
-        self._forget(path)
-        segment = self._segments[path] = Contents(path, is_left=is_left)
-        return segment
+    def _open(self, path: Path) -> Contents:
+        if path not in self._segments:
+            self._segments[path] = Contents(path, is_left=self._is_left(path))
+        return self._segments[path]
 
     def _forget(self, path: Path) -> None:
         if (segment := self._segments.pop(path, None)) is not None:
             segment.close()
+
+
+def _changed_at(directory: Path) -> int | None:
+    try:
+        return directory.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _is_empty(path: Path) -> bool:

@@ -180,7 +180,7 @@ def read_only(scene: Scene) -> None:
 def overwritten(scene: Scene) -> None:
     """Bytes of the segment that is written, and of its log, are others all at once."""
     chance = random.Random(7)
-    (path,) = segment_paths(scene.directory)
+    path = segment_paths(scene.directory)[-1]
     for file in (path, log_of(path)):
         with file.open("r+b") as damaged:
             for _ in range(file.stat().st_size // 100):
@@ -191,7 +191,7 @@ def overwritten(scene: Scene) -> None:
 
 def truncated(scene: Scene) -> None:
     """The segment that is written, and its log, are cut."""
-    (path,) = segment_paths(scene.directory)
+    path = segment_paths(scene.directory)[-1]
     for file in (path, log_of(path)):
         os.truncate(file, file.stat().st_size // 2)
     scene.is_damaged()
@@ -199,7 +199,7 @@ def truncated(scene: Scene) -> None:
 
 def log_cut(scene: Scene) -> None:
     """Only the write-ahead log is cut, to nothing."""
-    (path,) = segment_paths(scene.directory)
+    path = segment_paths(scene.directory)[-1]
     os.truncate(log_of(path), 0)
     scene.is_damaged()
 
@@ -212,14 +212,14 @@ def removed(scene: Scene) -> None:
 
 def removed_in_part(scene: Scene) -> None:
     """The segment is removed, and its log stays."""
-    (path,) = segment_paths(scene.directory)
+    path = segment_paths(scene.directory)[-1]
     path.unlink()
     scene.fails()
 
 
 def replaced(scene: Scene) -> None:
     """Somebody puts a backup in the place of the files that are in use."""
-    (path,) = segment_paths(scene.directory)
+    path = segment_paths(scene.directory)[-1]
     for file in (path, log_of(path)):
         copy = file.with_name(f"backup of {file.name}")
         shutil.copy(file, copy)
