@@ -6,11 +6,13 @@ crosses the network, and once. With a spool it keeps what passes, and answers pl
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from kwapi import service
 from kwapi.bus import Proxy
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
+from kwapi.metrics import connections, metrics_tasks, spool_sources
 from kwapi.spool.keeping import Keeping
 from kwapi.transport import transport_of
 
@@ -28,12 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.block_signals()
         transport = transport_of(conf)
         keeping = Keeping(conf, transport) if conf.spool_dir else None
+        about_bus, about_spool = partial(connections, transport.failures), spool_sources(keeping, conf.spool_size)
+        tasks = metrics_tasks(conf, about_bus, *about_spool)
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)
     keep = keeping.spool.hand if keeping else None
     proxy = Proxy(conf.probes_endpoint, conf.forwarder_endpoint, keep=keep, kept=conf.spool_topics, transport=transport)
-    tasks = [service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))]
+    tasks += [service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))]
     if keeping:
         tasks += [service.Task("capture", lambda _: proxy.capture()), *keeping.tasks]
     for task in tasks:

@@ -131,6 +131,13 @@ def _spool(directory: str, port: int) -> Sequence[cfg.Opt]:
     )
 
 
+def _metrics(what: str) -> Sequence[cfg.Opt]:
+    return (
+        cfg.PortOpt("metrics_port", default=0, help=f"Port where Prometheus finds {what}; 0: none."),
+        cfg.StrOpt("metrics_host", default="127.0.0.1", help="Address to listen on for Prometheus."),
+    )
+
+
 def _threads(default: int) -> cfg.Opt:
     return cfg.IntOpt("threads", default=default, min=1, max=256, help="Threads that answer HTTP requests.")
 
@@ -163,8 +170,7 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="Processes that share the wattmeters, for more of them than one process of Python can poll; 0: all "
             "in the daemon itself.",
         ),
-        cfg.PortOpt("metrics_port", default=0, help="Port where Prometheus finds the health of all; 0: none."),
-        cfg.StrOpt("metrics_host", default="127.0.0.1", help="Address to listen on for Prometheus."),
+        *_metrics("the health of all and the spool"),
     ),
     "forwarder": (
         *COMMON,
@@ -198,6 +204,7 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *ENCRYPTION,
         SERVERS,
         *LISTENING,
+        *_metrics("the spool and the connections"),
     ),
     "api": (
         *COMMON,
@@ -305,6 +312,7 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             default=False,
             help="Let whoever reaches the pages look, without a login; they are on loopback only otherwise.",
         ),
+        *_metrics("what the bus counts"),
     ),
 }
 DRIVER = cfg.StrOpt("driver", required=True, help="The driver that speaks the wattmeter's protocol.")

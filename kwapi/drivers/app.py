@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from kwapi.config import Reader, parse_arguments
 from kwapi.drivers.boots import FILE_NAME as BOOTS
 from kwapi.drivers.boots import next_boot
 from kwapi.drivers.manager import Changes, Manager, summary
-from kwapi.drivers.metrics import metrics_page
+from kwapi.drivers.metrics import health_metrics
 from kwapi.drivers.mutes import FILE_NAME as MUTES
 from kwapi.drivers.mutes import Mutes
 from kwapi.drivers.orders import Orders
@@ -24,6 +25,7 @@ from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.health import Health
 from kwapi.keys import KeyFile, make_key_file
+from kwapi.metrics import connections, metrics_tasks, spool_sources
 from kwapi.options import OPTIONS
 from kwapi.spool.keeping import Keeping
 from kwapi.transport import Transport, transport_of
@@ -65,7 +67,9 @@ class Daemon:
         self._keys = keys
         mutes, boots = Path(conf.state_dir) / MUTES, Path(conf.state_dir) / BOOTS
         transport = transport_of(conf)
-        keep = self._keep(conf, transport)
+        keeping = Keeping(conf, transport) if conf.spool_dir else None
+        keep = None if keeping is None else keeping.spool.hand
+        self.tasks += [] if keeping is None else keeping.tasks
         self.fleet: Fleet
         if conf.workers:
             self.fleet = self._share_out(conf, wattmeters, keys, mutes, boots, keep, transport)
@@ -74,10 +78,12 @@ class Daemon:
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
-        if conf.metrics_port:
-            page = metrics_page(self.fleet.healths, transport.failures)
-            server = service.HttpServer(page, conf.metrics_host, conf.metrics_port, threads=2)
-            self.tasks.append(service.Task("metrics", server.run))
+        self.tasks += metrics_tasks(
+            conf,
+            partial(health_metrics, self.fleet.healths),
+            partial(connections, transport.failures),
+            *spool_sources(keeping, conf.spool_size),
+        )
 
     def start(self) -> bool:
         """Start all; return whether measurements can be heard, False if a task has ended instead."""
@@ -124,14 +130,6 @@ class Daemon:
         for close in self._closing:
             close()
         service.stop(self.tasks)
-
-    def _keep(self, conf: cfg.ConfigOpts, transport: Transport) -> Keep | None:
-        """Return what keeps the frames that are published, None if nothing does."""
-        if not conf.spool_dir:
-            return None
-        keeping = Keeping(conf, transport)
-        self.tasks += keeping.tasks
-        return keeping.spool.hand
 
     def _share_out(
         self,

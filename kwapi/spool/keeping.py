@@ -17,7 +17,7 @@ class Keeping:
         self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
         try:
             upstream = conf.replay_upstream if "replay_upstream" in conf else []
-            replay = Service(
+            self.replay = Service(
                 conf.replay_endpoint,
                 conf.spool_dir,
                 upstream=upstream,
@@ -27,4 +27,4 @@ class Keeping:
         except BaseException:
             self.spool.close()
             raise
-        self.tasks = [service.Task("spool", self.spool.run), service.Task("replay", replay.run)]
+        self.tasks = [service.Task("spool", self.spool.run), service.Task("replay", self.replay.run)]

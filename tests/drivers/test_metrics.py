@@ -1,18 +1,10 @@
-from prometheus_client.parser import text_string_to_metric_families
-
-from kwapi.drivers.metrics import metrics_page
+from kwapi.drivers.metrics import health_metrics
 from tests.messages import health
+from tests.test_metrics import samples_of
 
 
-def page(healths, **failures):
-    """Return {(name, labels): value} of what Prometheus is told."""
-    application = metrics_page(lambda: healths, failures)
-    body = b"".join(application({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda *_: None))
-    return {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(body.decode())
-        for sample in family.samples
-    }
+def page(healths):
+    return samples_of(lambda: health_metrics(lambda: healths))
 
 
 def test_every_wattmeter_has_one_state_and_its_counts():
@@ -45,7 +37,3 @@ def test_what_is_unknown_is_absent():
 
 def test_no_wattmeters_are_no_samples():
     assert page([]) == {}
-
-
-def test_connections_that_did_not_come_about_are_counted_by_reason():
-    assert page([], refused=3) == {("kwapi_bus_connections_failed_total", ("reason", "refused")): 3}

@@ -54,7 +54,7 @@ def samples(client, accept):
 
 
 def of(name, probe):
-    return (name, ("probe", probe), ("wattmeter", "lyon.pdu1"))
+    return (name, ("level", "device"), ("probe", probe), ("wattmeter", "lyon.pdu1"))
 
 
 @pytest.mark.parametrize("accept", READERS)
@@ -92,8 +92,10 @@ def test_what_is_stale_is_absent_rather_than_old(client, clock, accept):
     clock.now += 109
     found = samples(client, accept)
     assert found[of("kwapi_probe_up", "a")] == 0.0
-    assert {name for name, *_ in found if not name.startswith("kwapi_messages_")} == {
+    assert {name for name, *_ in found if not name.startswith(("kwapi_messages_", "process_"))} == {
         "kwapi_probe_up",
+        "kwapi_energy_events_total",
+        "kwapi_bus_connections_failed_total",
         "kwapi_bus_messages_total",
         "kwapi_bus_lost_total",
         "kwapi_bus_rejected_total",
@@ -130,18 +132,20 @@ class Families(Source):
         self.probes = probes
 
     def collect(self):
-        labels = ("wattmeter", "probe")
+        labels = ("wattmeter", "probe", "level")
         power = GaugeMetricFamily("kwapi_power_watts", "Power.", labels=labels, unit="watts")
         energy = CounterMetricFamily("kwapi_energy_joules", "Energy.", labels=labels, unit="joules")
+        unknown = CounterMetricFamily("kwapi_energy_unknown_seconds", "Unknown.", labels=labels, unit="seconds")
         up = GaugeMetricFamily("kwapi_probe_up", "Up.", labels=labels)
         for probe in self.probes:
-            place = (probe.wattmeter, probe.id)
+            place = (probe.wattmeter, probe.id, probe.level)
             up.add_metric(place, probe.state == "up")
             if probe.w is not None:
                 power.add_metric(place, probe.w)
             if probe.state == "up":
                 energy.add_metric(place, probe.kwh * 3.6e6, created=probe.kwh_since)
-        return [power, energy, up]
+                unknown.add_metric(place, probe.unknown_seconds)
+        return [power, energy, unknown, up]
 
 
 def state(name, **values):
@@ -156,7 +160,7 @@ PROBES = [
     state("export", w=-12.25, kwh=1e-9, kwh_since=0.1),
     state("Ü {机}=,# x", wattmeter='\\ "quoted" \\n', w=0.0, kwh=123456789.125),
     state("no watts", w=None, kwh=1e15),
-    state("b", w=1e22),
+    state("b", w=1e22, unknown_seconds=1234.5, level="inlet"),
 ]
 
 

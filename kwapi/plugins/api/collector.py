@@ -157,6 +157,10 @@ class Collector:
         """Return what the energy registers of a probe did other than count on, the newest last."""
         return self._events.of(probe)
 
+    def noted(self) -> dict[str, int]:
+        """Return how many such events there were since the start, by kind."""
+        return dict(self._events.noted)
+
     def _take(self, message: Message, heard_at: float) -> bool:
         """Count what a message says; return whether it was one of the wattmeter's publisher, and new."""
         at = Instant(message.boot, message.timestamp, message.monotonic)

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class EventLog:
     """The events of all probes, for any thread; without a path in memory only."""
 
     def __init__(self, path: Path | None = None) -> None:
+        self.noted: Counter[str] = Counter()  # by kind, since the start
         self._path = path
         self._lock = threading.Lock()
         self._events: dict[str, deque[Event]] = {}
@@ -46,6 +47,7 @@ class EventLog:
         with self._lock:
             for probe, event in events.items():
                 self._keep(probe, event)
+                self.noted[event.kind] += 1
             self._append([_line(probe, event) for probe, event in events.items()])
 
     def of(self, probe: str) -> list[Event]:

@@ -9,79 +9,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import Response, request
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector as Source
 
 from kwapi.energy import JOULES_PER_KWH
+from kwapi.metrics import MESSAGES, Told, bus, process
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.durations import Durations
 from kwapi.plugins.api.pages import Page, Pages, answer
 from kwapi.plugins.api.states import ProbeState
 from kwapi.stream import Account
 
+KINDS = ("wrap", "reset", "step back", "jump", "replaced", "power loss")  # of events, as states.py has them
 OPENMETRICS = "application/openmetrics-text"
-MESSAGES = (  # name, type, attribute of an account, what it is
-    ("kwapi_messages_delivered", "counter", "delivered", "Messages of a wattmeter that were taken."),
-    ("kwapi_messages_rejected", "counter", "rejected", "Messages that held nothing that could be taken."),
-    ("kwapi_messages_lost", "counter", "lost", "Messages that nobody has any more."),
-    ("kwapi_messages_awaited", "gauge", "awaited", "Messages that were missed, and are asked for."),
-    ("kwapi_messages_duplicate", "counter", "duplicates", "Messages that came again."),
-    ("kwapi_messages_repaired", "counter", "repaired", "Messages delivered that had been missed."),
-    ("kwapi_messages_unknown_ends", "gauge", "unknown_ends", "Times that the publisher ended without a word."),
-)
 Counts = Callable[[], Mapping[str, Any]]
-
-
-class _Bus(Source):
-    """What the bus counts."""
-
-    def __init__(self, counts: Mapping[str, Any], conflicts: Mapping[str, int]) -> None:
-        self._counts = counts
-        self._conflicts = conflicts
-
-    def collect(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(
-            "kwapi_bus_messages", "Messages of the bus that were taken.", value=self._counts.get("accepted", 0)
-        )
-        yield CounterMetricFamily(
-            "kwapi_bus_lost", "Messages of the bus that never came.", value=self._counts.get("lost", 0)
-        )
-        rejected = CounterMetricFamily(
-            "kwapi_bus_rejected", "Messages of the bus that were refused.", labels=["reason"]
-        )
-        for reason, count in self._counts.get("rejected", {}).items():
-            rejected.add_metric([reason], count)
-        yield rejected
-        failed = CounterMetricFamily(
-            "kwapi_bus_connections_failed", "Connections to the bus that did not come about.", labels=["reason"]
-        )
-        for reason, count in self._counts.get("connections_failed", {}).items():
-            failed.add_metric([reason], count)
-        yield failed
-        skew = GaugeMetricFamily(
-            "kwapi_bus_skew_seconds",
-            "How far a wattmeter's clock is behind ours.",
-            labels=["wattmeter"],
-            unit="seconds",
-        )
-        for wattmeter, seconds in self._counts.get("skew", {}).items():
-            skew.add_metric([wattmeter], seconds)
-        yield skew
-        conflicts = CounterMetricFamily(
-            "kwapi_conflicts", "What was dropped, since another wattmeter or publisher has the name.", labels=["name"]
-        )
-        for name, count in self._conflicts.items():
-            conflicts.add_metric([name], count)
-        yield conflicts
 
 
 class Metrics:
     """The page that Prometheus reads, as OpenMetrics or in its older form, whichever it asks for."""
 
-    def __init__(self, collector: Collector, counts: Counts, account_of: Callable[[str], Account | None]) -> None:
+    def __init__(
+        self, collector: Collector, counts: Counts, account_of: Callable[[str], Account | None], durations: Durations
+    ) -> None:
         self._collector = collector
-        self._counts = counts
         self._account_of = account_of
+        self._others = Told(
+            lambda: bus(counts(), collector.conflicts.counts),
+            lambda: register_events(collector.noted()),
+            durations.metrics,
+            process,
+        )
         self._pages = Pages()
 
     def answer(self) -> Response:
@@ -98,8 +55,7 @@ class Metrics:
                 *probe_families(snapshot.probes, is_open=is_open),
                 *message_families({name: each for name, each in accounts.items() if each is not None}, is_open=is_open),
             ]
-            bus = _Bus(self._counts(), self._collector.conflicts.counts.copy())
-            return Page(b"".join([*families, encode(bus)]), content_type)
+            return Page(b"".join([*families, encode(self._others)]), content_type)
 
         return answer(self._pages.get(snapshot.generation, content_type, page))
 
@@ -109,14 +65,17 @@ def probe_families(probes: Iterable[ProbeState], *, is_open: bool) -> Iterator[b
     power: list[str] = []
     energy: list[str] = []
     created = energy if is_open else []  # in the older form it is a gauge
+    unknown: list[str] = []
     up: list[str] = []
     for probe in probes:
-        labels = f'{{probe="{_escaped(probe.id)}",wattmeter="{_escaped(probe.wattmeter)}"}}'
+        names = f'probe="{_escaped(probe.id)}",wattmeter="{_escaped(probe.wattmeter)}"'
+        labels = f'{{{names},level="{probe.level}"}}'
         is_up = probe.state == "up"
         up.append(f"kwapi_probe_up{labels} {is_up:d}\n")
         if is_up:
             energy.append(f"kwapi_energy_joules_total{labels} {probe.kwh * JOULES_PER_KWH!r}\n")
             created.append(f"kwapi_energy_joules_created{labels} {probe.kwh_since!r}\n")
+            unknown.append(f"kwapi_energy_unknown_seconds_total{labels} {probe.unknown_seconds!r}\n")
         if probe.w is not None:
             power.append(f"kwapi_power_watts{labels} {probe.w!r}\n")
     yield _family("kwapi_power_watts", "gauge", "Power that a probe measures now.", power, "watts" if is_open else "")
@@ -125,7 +84,21 @@ def probe_families(probes: Iterable[ProbeState], *, is_open: bool) -> Iterator[b
     else:
         yield _family("kwapi_energy_joules_total", "counter", "Energy of a probe.", energy)
         yield _family("kwapi_energy_joules_created", "gauge", "Since when it is counted, in Unix seconds.", created)
+    about = "Time for which a probe's energy is not known."
+    if is_open:
+        yield _family("kwapi_energy_unknown_seconds", "counter", about, unknown, "seconds")
+    else:
+        yield _family("kwapi_energy_unknown_seconds_total", "counter", about, unknown)
     yield _family("kwapi_probe_up", "gauge", "1 for a probe that is measured, 0 for a stale one.", up)
+
+
+def register_events(noted: Mapping[str, int]) -> Iterator[Metric]:
+    """Yield what energy registers did other than count on."""
+    about = "What energy registers did other than count on, since the start."
+    family = CounterMetricFamily("kwapi_energy_events", about, labels=["kind"])
+    for kind, count in {**dict.fromkeys(KINDS, 0), **noted}.items():
+        family.add_metric([kind], count)
+    yield family
 
 
 def message_families(accounts: Mapping[str, Account], *, is_open: bool) -> Iterator[bytes]:

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from oslo_config import cfg
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from kwapi import service
+from kwapi.plugins.api.durations import BEGUN
 from kwapi.plugins.api.problems import PROBLEM_TYPE, problem
 from kwapi.plugins.api.turns import Turns
 from kwapi.tls import Front
@@ -46,8 +48,19 @@ class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
+class _Task(WSGITask):  # type: ignore[misc]
+    """A request that knows since when it waits for its turn."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[BEGUN] = self.channel.begun
+        return environ
+
+
 class _Channel(service.Channel):
     error_task_class = _Refusal
+    task_class = _Task
+    begun = 0.0  # when a thread took the request
 
     def __init__(self, turns: Turns, *args: Any, **given: Any) -> None:
         self._turns = turns
@@ -55,6 +68,7 @@ class _Channel(service.Channel):
 
     def service(self) -> None:
         """Answer a request."""
+        self.begun = perf_counter()
         with self._turns.turn():
             super().service()
 

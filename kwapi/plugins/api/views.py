@@ -8,6 +8,7 @@ from werkzeug.exceptions import RequestURITooLarge
 
 from kwapi.plugins.api import v1
 from kwapi.plugins.api.collector import Collector
+from kwapi.plugins.api.durations import Durations
 from kwapi.plugins.api.metrics import Counts, Metrics
 from kwapi.plugins.api.openapi import document
 from kwapi.plugins.api.pages import Page, answer
@@ -44,13 +45,14 @@ def create_app(
     streams = streams or Streams(Ring.of(collector))
     described = document(has_keystone=keystone is not None, metrics_public=metrics_public)
     openapi = Page(_encode(described))
+    durations = Durations()
     routes: tuple[tuple[str, Callable[..., Response]], ...] = (
         ("/", lambda: json_answer({"versions": [v1.VERSION, VERSION_2]})),
         ("/v2/", lambda: json_answer({"version": VERSION_2})),
         ("/v2/openapi.json", lambda: answer(openapi)),
         ("/v2/stream", streams.answer),
         ("/docs", lambda: _manual(described)),
-        ("/metrics", Metrics(collector, counts, account_of).answer),
+        ("/metrics", Metrics(collector, counts, account_of, durations).answer),
         ("/healthz", lambda: json_answer(public_health(counts(), collector.conflicts.counts))),
         ("/readyz", lambda: _readiness(streams.ring.is_fresh(), keystone and keystone())),
     )
@@ -60,6 +62,7 @@ def create_app(
     Probes(collector, account_of).add_routes(app)
     app.before_request(_refuse_long_urls)
     app.register_error_handler(Exception, error_answer)
+    durations.watch(app)
     return app
 
 

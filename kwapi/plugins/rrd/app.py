@@ -13,6 +13,7 @@ from oslo_config import cfg
 from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
+from kwapi.metrics import bus, messages, metrics_tasks
 from kwapi.plugins.lock import lock
 from kwapi.plugins.positions import FILE_NAME, Positions
 from kwapi.plugins.rrd.graph import Graphs
@@ -107,6 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.counts, zone)
         pages = create_app(store, graphs=graphs, settings=settings, login=login_of(conf), shared_for=SHARED_FOR)
         server = service.HttpServer(pages, conf.host, conf.port, conf.threads, **LIMITS)
+        metrics = metrics_tasks(
+            conf,
+            lambda: bus(subscriber.counts(), store.conflicts.counts),
+            lambda: messages(subscriber.gate.streams.accounts()),
+        )
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("showing graphs on http://%s:%d/", conf.host, conf.port)
@@ -119,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             service.Task("bus", hear),
             service.Task("ranking", graphs.ranking.run),
             service.Task("http", server.run),
+            *metrics,
             service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought
         ],
         LAST_FLUSH,
