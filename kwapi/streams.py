@@ -276,15 +276,16 @@ class Streams:
     def _settle(self, stream: Stream, answers: list[Answer]) -> None:
         """Decide what becomes of the next message, which no spool has.
 
-        One that was asked before it was known that there is more may have it by now, and is asked again.
+        One that was asked before it was known that there is more, or just after, may have it by now: it is asked again.
         """
         _, last = stream.goals[0]
         later = [answer for answer in answers if answer.has is not None]
-        known_at = min((answer.asked_at for answer in later), default=0.0)
-        early = [spool for spool, each in stream.lacking.items() if each.has is None and each.asked_at < known_at]
+        known_at = min((answer.asked_at for answer in later), default=float("-inf"))
+        lacking = {spool: each for spool, each in stream.lacking.items() if each.has is None}
+        early = [spool for spool, each in lacking.items() if each.asked_at < known_at + (LAG if each.boots else 0.0)]
         if early:
-            for spool in early:
-                del stream.lacking[spool]
+            stream.lacking = {spool: each for spool, each in stream.lacking.items() if spool not in early}
+            stream.ask_at = self._clock() + AGAIN
             return
         stream.lacking.clear()
         if later:

@@ -247,8 +247,23 @@ def test_a_spool_that_was_asked_too_early_is_asked_again_before_anything_is_lost
     clock.now += 4.0
     (ask,) = streams.asks()
     assert answer(streams, ask, {A: range(3, 5)}) == []
+    clock.now += AGAIN
     assert repaired(streams, [{A: range(5)}, {A: range(3, 5)}]) == [(A, seq) for seq in range(5)]
     assert account(streams).lost == 0
+
+
+def test_a_spool_that_lags_is_asked_again_before_anything_is_lost(clock):
+    """What kwapi-drivers sent at once, after it was stopped for a while, is on its way to the disk still."""
+    streams = helped(spools=3, clock=clock)
+    met(streams, 0, 9)
+    assert repaired(streams, [{A: (0, 9)}, {A: range(1)}, {}]) == []
+    clock.now += AGAIN
+    assert repaired(streams, [{A: (0, 9)}, {A: range(10)}, {}]) == [(A, seq) for seq in range(1, 10)]
+    met(streams, 19)
+    assert repaired(streams, [{A: (0, 19)}, {A: range(10)}, {}]) == []
+    clock.now += LAG
+    assert repaired(streams, [{A: (0, 19)}, {A: range(10)}, {}]) == [(A, 19)]
+    assert account(streams).lost == 9
 
 
 def test_what_came_live_is_lost_only_if_a_spool_that_was_asked_late_enough_has_it_not(clock):
@@ -441,6 +456,21 @@ def test_two_publishers_of_one_name_do_not_stop_each_other(streams):
     repaired(streams, [{A: range(1), B: range(1)}])
     assert [met(streams, seq, boot=boot) for seq in (1, 2) for boot in (A, B)] == [[TAKE]] * 4
     assert list(streams.asks()) == []
+
+
+def test_what_is_in_no_spool_twice_gives_no_boot_up_of_which_a_spool_has_told(streams, clock):
+    met(streams, 0)
+    met(streams, 0, boot=B)
+    met(streams, 0, boot=B + 2)
+    taken = []
+    for boot in (B + 4, B + 4, B + 4):
+        taken += repaired(streams, [{B + 3: range(2), B + 4: range(2)}])
+        clock.now += LAG + AGAIN
+        met(streams, 1, boot=boot)
+    for _ in range(3):
+        taken += repaired(streams, [{B + 3: range(2), B + 4: range(2)}])
+        clock.now += LAG + AGAIN
+    assert taken == [(B + 3, 0), (B + 3, 1), (B + 4, 0), (B + 4, 1)]
 
 
 def test_the_boots_that_are_remembered_are_bounded(clock):
