@@ -228,11 +228,15 @@ def _judge_missing(
         verdict.tails += 1
         killed_at = ended[stream.pids[name.boot]]
         verdict.oldest_tail = max(verdict.oldest_tail, (killed_at - stream.signed_at[name]) / 1e6)
-        verdict.listed += any(
+        is_listed = any(
             start.boot == name.boot and start.seq <= name.seq and (last < 0 or name.seq <= last)
             for life in lives
             for start, last in life.lost.get(topic, [])
         )
+        verdict.listed += is_listed
+        is_heard_of = any(other.boot == name.boot for life in lives for other in life.given.get(topic, []))
+        if is_heard_of and not is_listed:
+            verdict.wrong.append(f"{topic!r}: {name} is missing, and neither lost nor is the end of its boot unknown")
 
 
 def _judge_claims(verdict: Verdict, topic: bytes, stream: Stream, lives: list[Life]) -> None:
