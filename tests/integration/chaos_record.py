@@ -121,7 +121,10 @@ def record_given(directory: Path, plugin: str, app: Any, taker: str) -> None:
 
     def subscribed(*args: Any, **given: Any) -> bus.Subscriber:
         subscriber = subscriber_of(*args, **given)
-        subscriber.gate.streams.losses = Losses(note)
+        streams = subscriber.gate.streams
+        streams.losses = losses = Losses(note)
+        for stream in streams._streams.values():  # those of saved positions
+            stream.losses = losses
         return subscriber
 
     taken, subscriber_of = getattr(app, taker), app.subscriber_of
