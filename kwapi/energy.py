@@ -187,7 +187,7 @@ class EnergyRegister:
     def _likely(self, seconds: float) -> float:
         """Return the energy of twice the highest power seen, kWh; where no watts are known, of a tenth of MAX_WATTS."""
         watts = 2 * self.peak_watts if self.peak_watts > 0 else MAX_WATTS / 10
-        return watts * seconds / JOULES_PER_KWH + OWED * self.register_owed
+        return watts * seconds / JOULES_PER_KWH + 2 * self.register_owed
 
     def _most(self, seconds: float, untold: float) -> float:
         """Return the most that a register can have risen, kWh: less where the watts were known all the time.
