@@ -65,26 +65,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=1_000_000, help="of all targets together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--directory", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.target:
+        fuzz(options.target, options.runs, options.seed, Path(options.directory))
+    return max(run(name, int(part * options.runs), options.seed) for name, part in PARTS.items())
+
+
+def fuzz(name: str, runs: int, seed: int, directory: Path) -> None:
+    """Run a target in this process, and end it."""
+    logging.disable()
+    target = Run(name, runs, directory)
+    arguments = [f"-runs={2 * runs}", f"-seed={seed}", "-max_len=64", "-verbosity=0", f"-artifact_prefix={directory}/"]
+    atheris.Setup([sys.argv[0], *arguments], target.judge)
+    atheris.Fuzz()
+
+
+def run(name: str, runs: int, seed: int) -> int:
+    """Run a target in a process of its own; return whether it failed."""
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        if options.target:
-            logging.disable()
-            run = Run(options.target, options.runs, Path(directory))
-            arguments = [f"-runs={2 * options.runs}", f"-seed={options.seed}", "-max_len=64", "-verbosity=0"]
-            atheris.Setup([sys.argv[0], *arguments, f"-artifact_prefix={directory}/"], run.judge)
-            atheris.Fuzz()
-            return 0
-    status = 0
-    for name, part in PARTS.items():
-        begun = time.monotonic()
-        command = [sys.executable, "-m", "fuzz", "--target", name, "--seed", str(options.seed)]
-        ended = subprocess.run([*command, "--runs", str(int(part * options.runs))])  # noqa: S603
-        status |= ended.returncode != 0
-        print(
-            f"{name}: {int(part * options.runs)} in {time.monotonic() - begun:.0f} s, status {ended.returncode}",
-            flush=True,
-        )
-    return status
+        command = [sys.executable, "-m", "fuzz", "--target", name, "--runs", str(runs), "--seed", str(seed)]
+        ended = subprocess.run([*command, "--directory", directory])  # noqa: S603
+    print(f"{name}: {runs} in {time.monotonic() - begun:.0f} s, status {ended.returncode}", flush=True)
+    return int(ended.returncode != 0)
 
 
 if __name__ == "__main__":

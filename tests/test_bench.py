@@ -8,7 +8,7 @@ import pytest
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
-from bench import api, bmc, collector, farm, graphs, pdu, rrd
+from bench import api, bmc, collector, farm, graphs, pdu, repair, rrd, spool
 from bench.agents import agents
 from bench.traffic import Client
 from kwapi.drivers.ipmi.driver import Ipmi
@@ -134,6 +134,28 @@ def test_the_store_of_rrd_files_is_measured(capsys, tmp_path):
     rows = dict(row.rsplit("  ", 1) for row in capsys.readouterr().out.splitlines())
     assert len(rows) == 10
     assert all(float(value.split()[0]) >= 0 for value in rows.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_spool_costs_is_measured(capsys, tmp_path):
+    """Whether the bounds hold a busy machine does not say."""
+    options = ["--wattmeters", "20", "--rate", "1000", "--turns", "1", "--seconds", "0.5"]
+    assert spool.main([*options, "--directory", str(tmp_path)]) in (0, 1)
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 16
+    (kept,) = [int(row[-1]) for row in rows if row[:2] == ["frames", "kept"]]
+    assert kept >= 500 and ["frames", "dropped", "0"] in rows
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_reading_a_spool_costs_is_measured(capsys, tmp_path):
+    assert repair.main(["--wattmeters", "20", "--seconds", "30", "--size", "16", "--directory", str(tmp_path)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 15
+    assert [row.split()[-3:] for row in rows if "messages repaired" in row] == [
+        ["60", "of", "60"],
+        ["600", "of", "600"],
+    ]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,22 +23,22 @@ class Quota:
         """``size`` in bytes, the (topic, boot) that are in it already, and the topics of the segment before."""
         self.topics: Counter[bytes] = Counter()  # how many boots of each
         self.is_full = False  # for one of them, so that a new segment is wanted
-        self._size = size
+        self._size, self._share = size, SHARE * size
         self._sources: set[tuple[bytes, int]] = set()
         self._expected = set(before)
-        self._used: Counter[bytes] = Counter()  # bytes of each topic
+        self._used: dict[bytes, int] = {}  # bytes, by topic
         for topic, boot in sources:
             self._count(topic, boot)
 
     def refuse(self, frame: Frame, elapsed: float) -> str | None:
         """Return why a frame may not be kept, None if it may; ``elapsed`` of the segment's time, from 0 to 1."""
-        topic = frame.topic
-        if (topic, frame.boot) not in self._sources:
+        topic, boot, _, _, content = frame
+        if (topic, boot) not in self._sources:
             if len(self._sources) >= MAX_SOURCES or self.topics[topic] >= MAX_BOOTS:
                 return "too many publishers"
-            self._count(topic, frame.boot)
-        used = self._used[topic] + len(frame.frame)
-        if used > SHARE * self._size and used > self._size / len(self._expected):
+            self._count(topic, boot)
+        used = self._used.get(topic, 0) + len(content)
+        if used > self._share and used > self._size / len(self._expected):
             if elapsed < WHILE:
                 return "its wattmeter has its share"
             self.is_full = True

@@ -112,7 +112,9 @@ class Segment:
     def add(self, frames: Iterable[Frame]) -> None:
         """Write frames, all or none; one that is there already stays as it is."""
         self._connection.execute("begin immediate")
-        values = [value for each in frames for value in (self._source(each.topic, each.boot), *each[2:])]
+        values: list[object] = []
+        for topic, boot, *columns in frames:
+            values += (self._sources.get((topic, boot)) or self._new_source(topic, boot), *columns)
         for begin in range(0, len(values), 4 * TOGETHER):
             some = values[begin : begin + 4 * TOGETHER]
             self._connection.execute(f"{INSERT} {', '.join(['(?, ?, ?, ?)'] * (len(some) // 4))}", some)  # noqa: S608
@@ -151,12 +153,10 @@ class Segment:
     def _find_files(self) -> list[tuple[int, int]]:
         return [identity(path) for path in (self.path, log_of(self.path))]
 
-    def _source(self, topic: bytes, boot: int) -> int:
-        number = self._sources.get((topic, boot))
-        if number is None:
-            number = len(self._sources) + 1
-            self._connection.execute("insert into source values (?, ?, ?)", (number, topic, boot))
-            self._sources[topic, boot] = number
+    def _new_source(self, topic: bytes, boot: int) -> int:
+        number = len(self._sources) + 1
+        self._connection.execute("insert into source values (?, ?, ?)", (number, topic, boot))
+        self._sources[topic, boot] = number
         return number
 
 
