@@ -53,7 +53,8 @@ class Scenario:
         """Return drivers.conf."""
         options = self.options.format(directory=directory)
         head = (
-            f"[DEFAULT]\nstate_dir = {directory}\nprobes_endpoint = {endpoint(directory)}\nworkers = {self.workers}\n"
+            f"[DEFAULT]\nstate_dir = {directory}\nworkers = {self.workers}\n"
+            f"probes_endpoint = {endpoint(directory)}\nreplay_endpoint = ipc://{directory}/replay\n"
         )
         return head + "".join(
             f"[{self.kind}{number}]\nport = {port}\ninterval = {self.interval}\n{options}"

@@ -17,13 +17,15 @@ from kwapi.errors import BadMessage
 from kwapi.gate import Gate
 from kwapi.health import STATES, Health, encode_health, health_topic
 from kwapi.measurement import VERSION, Message, encode, topic_of
-from kwapi.replay import NO_QUESTION, Client, Runs, Since, Wanted, answer_to
-from kwapi.replay import Frames as Said
-from kwapi.replay import _questions as questions
+from kwapi.questions import NO_QUESTION, Runs, Since, Wanted, read_question
+from kwapi.questions import Frames as Said
+from kwapi.questions import encode as encode_question
+from kwapi.replay import Client, answer_to
 from kwapi.signing import SIGNATURE_BYTES, KeyRing, key_from, sign, split
 from kwapi.spool.reader import Reader
 from kwapi.spool.store import Spool
-from kwapi.streams import Ask, Position, Streams
+from kwapi.stream import Ask, Position
+from kwapi.streams import Streams
 
 KEY, STRANGER = key_from(b"the key that is trusted here...."), key_from(b"a key that nobody trusts........")
 NAMES = ("lyon.pdu1", "lyon.pdu10", "paris.rack2.pdu1")
@@ -161,16 +163,16 @@ class Questions:
         self._reader = Reader(directory / "spool")
         wanted = [Wanted(topic_of(name), BOOT, first, last) for name in NAMES for first, last in ((0, None), (3, 7))]
         since = [Since(prefix, at) for prefix in (b"", b"lyon.", b"\0") for at in (0.0, time.time())]
-        self.originals = [msgspec.msgpack.encode(question) for question in (*wanted, *since)]
+        self.originals = [encode_question(question) for question in (*wanted, *since)]
 
     def judge(self, changed: bytes) -> None:
         """Fail unless it is answered with frames that are kept, or refused as no question."""
         try:
-            question = questions.decode(changed)
+            question = read_question(changed)
         except NO_QUESTION:
             return
-        said, *frames = answer_to(question, self._reader)
-        assert len(said) < 1000
+        said, frames = answer_to(question, self._reader)
+        assert len(encode_question(said)) < 1000
         assert set(frames) <= set(self._frames)
 
     def close(self) -> None:
@@ -204,8 +206,8 @@ class Answers:
     def __init__(self) -> None:
         self._good = measurements(4)[:: len(NAMES)]
         self._signed = set(self._good)
-        self._said = msgspec.msgpack.encode(Said(3, [BOOT]))
-        runs = msgspec.msgpack.encode(Runs([(topic_of(NAMES[0]), BOOT, 0)]))
+        self._said = encode_question(Said(3, [BOOT]))
+        runs = encode_question(Runs([(topic_of(NAMES[0]), BOOT, 0)]))
         self.originals = [self._said, runs, *self._good]
 
     def judge(self, changed: bytes) -> None:

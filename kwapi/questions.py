@@ -23,10 +23,11 @@ class Wanted(msgspec.Struct, frozen=True, tag="frames"):
 
 
 class Since(msgspec.Struct, frozen=True, tag="runs"):
-    """Which boots of the topics with a prefix there are frames of, from a timestamp on."""
+    """Which boots of the topics with a prefix, after a topic, there are frames of, from a timestamp on."""
 
     prefix: bytes
     timestamp: float
+    after: bytes = b""
 
 
 class Frames(msgspec.Struct, frozen=True, tag="frames"):
@@ -37,9 +38,13 @@ class Frames(msgspec.Struct, frozen=True, tag="frames"):
 
 
 class Runs(msgspec.Struct, frozen=True, tag="runs"):
-    """Topic, boot, and the first seq that is young enough; not complete if another spool did not answer in time."""
+    """Topic, boot, and the first seq that is young enough, in the order of topics; and the last topic, if more follow.
+
+    Not complete if another spool did not answer in time.
+    """
 
     runs: list[tuple[bytes, int, int]]
+    last: bytes | None = None
     is_complete: bool = True
 
 

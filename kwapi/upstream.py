@@ -47,8 +47,9 @@ class Answer:
             firsts = {(topic, boot): first for topic, boot, first in self.said.runs}
             for topic, boot, first in said.runs:
                 firsts[topic, boot] = min(first, firsts.get((topic, boot), first))
-            complete = self.said.is_complete and said.is_complete
-            self.said = Runs([(topic, boot, first) for (topic, boot), first in firsts.items()], complete)
+            last = min((each.last for each in (self.said, said) if each.last is not None), default=None)
+            runs = sorted((*run, first) for run, first in firsts.items() if last is None or run[0] <= last)
+            self.said = Runs(runs, last, self.said.is_complete and said.is_complete)
         elif isinstance(said, Frames) and isinstance(self.said, Frames):
             ends = [end for end in (self.said.end, said.end) if end is not None]
             self.said = Frames(max(ends, default=None), sorted({*self.said.boots, *said.boots}))
@@ -106,7 +107,7 @@ class Upstream:
         for number in [number for number, pending in self._pending.items() if pending.deadline < now]:
             answer = self._pending.pop(number).answer
             if isinstance(answer.said, Runs):
-                answer.said = Runs(answer.said.runs, is_complete=False)
+                answer.said = Runs(answer.said.runs, answer.said.last, is_complete=False)
                 yield answer
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from kwapi.bus import Publisher, Subscriber
 from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
-from kwapi.replay import Service
+from kwapi.replay import PAGE_RUNS, Service
 from kwapi.signing import KeyRing, key_from
 from kwapi.spool.store import Spool
 from kwapi.streams import Streams
@@ -175,6 +175,17 @@ def test_what_was_published_while_nobody_listened_and_nothing_comes_after_it(sit
         eventually(lambda: after.streams.behind() == 0)
     assert [seq for name, _, seq in after.taken if name == "paris.pdu9"] == list(range(20))
     assert before.taken + [taken for taken in after.taken if taken[0] == "lyon.pdu1"] == all_of(site, before)
+
+
+def test_wattmeters_are_found_however_many_there_are(site):
+    names = [f"site-{number % 9}.pdu{number}" for number in range(2 * PAGE_RUNS + 100)]
+    for name in names:
+        site.publish(1, name)
+    eventually(lambda: site.spool.kept == len(names))
+    plugin = Plugin(site, since=time.time() - 3600)
+    with plugin.running():
+        eventually(lambda: {taken[0] for taken in plugin.taken} == set(names))
+    assert len(plugin.taken) == len(names)
 
 
 def test_the_end_of_a_publisher_that_was_restarted_is_got(site):

@@ -24,6 +24,15 @@ def test_what_comes_earlier_is_taken_with_all_boots_and_the_later_end():
     assert (ours.said, first_of(ours.frames)) == (Frames(12, [A, B]), 4)
 
 
+def test_of_two_pages_only_what_both_cover_is_told():
+    ours = answer(Runs([(b"a.", A, 5), (b"c.", A, 1)], b"c."))
+    ours.learn(Runs([(b"a.", A, 5), (b"b.", A, 2)], b"b."), [])
+    assert ours.said == Runs([(b"a.", A, 5), (b"b.", A, 2)], b"b.")
+    ours = answer(Runs([(b"a.", A, 5)], b"a."))
+    ours.learn(Runs([(b"a.", A, 5), (b"b.", A, 2)]), [])
+    assert ours.said == Runs([(b"a.", A, 5)], b"a.")
+
+
 def test_of_two_that_know_a_run_the_earlier_beginning_is_told():
     ours = answer(Runs([(b"a.", A, 5), (b"b.", A, 1)]))
     ours.learn(Runs([(b"a.", A, 3), (b"b.", A, 2), (b"c.", B, 0)]), [])
