@@ -1,15 +1,13 @@
 """A real Prometheus scrapes a real kwapi-api, and promtool reads its page."""
 
-import json
 import subprocess
-import urllib.parse
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.daemons import Site, free_port
+from tests.integration.daemons import Site
 from tests.integration.programs import needed_program
+from tests.integration.prometheus import prometheus
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -22,41 +20,6 @@ scrape_configs:
 """
 
 
-class Prometheus:
-    """A Prometheus that scrapes one kwapi-api."""
-
-    def __init__(self, port):
-        self._port = port
-
-    def ask(self, path, **query):
-        address = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310
-                return json.load(answer)["data"]
-        except OSError:
-            return None
-
-    def values(self, query):
-        """Return the values of a query now, by probe."""
-        found = self.ask("query", query=query) or {"result": []}
-        return {each["metric"].get("probe"): float(each["value"][1]) for each in found["result"]}
-
-
-@contextmanager
-def prometheus(directory, scraped):
-    program, port = needed_program("prometheus", "prometheus"), free_port()
-    (directory / "prometheus.yml").write_text(CONFIGURATION % scraped)
-    command = [program, f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data"]
-    with (
-        (directory / "prometheus.log").open("wb") as log,
-        subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log) as process,
-    ):
-        try:
-            yield Prometheus(port)
-        finally:
-            process.terminate()
-
-
 @pytest.fixture
 def site(tmp_path):
     with Site(tmp_path, DRIVERS) as site:
@@ -66,7 +29,7 @@ def site(tmp_path):
 
 
 def test_prometheus_scrapes_power_and_energy(site, tmp_path):
-    with prometheus(tmp_path, site.api_port) as scraping:
+    with prometheus(tmp_path, CONFIGURATION % site.api_port) as scraping:
         eventually(lambda: len(scraping.values("kwapi_power_watts")) == 2)
         eventually(lambda: all(joules > 0 for joules in scraping.values("kwapi_energy_joules_total").values()))
         assert scraping.values("kwapi_probe_up") == {"web-1": 1.0, 'b "ü': 1.0}
@@ -79,7 +42,7 @@ def test_prometheus_scrapes_power_and_energy(site, tmp_path):
 
 
 def test_a_probe_that_is_no_longer_measured_has_no_power_in_prometheus(site, tmp_path):
-    with prometheus(tmp_path, site.api_port) as scraping:
+    with prometheus(tmp_path, CONFIGURATION % site.api_port) as scraping:
         eventually(lambda: len(scraping.values("kwapi_power_watts")) == 2)
         site.stop("drivers")
         eventually(lambda: scraping.values("kwapi_probe_up") == {"web-1": 0.0, 'b "ü': 0.0})
