@@ -88,6 +88,7 @@ def test_the_file_of_the_keys_document_is_one_and_its_reasons_are_those_of_the_g
         "docs/keys.md",
         "docs/simulator.md",
         "docs/openstack.md",
+        "docs/prometheus.md",
         *(f"docs/adr/{i:04}" for i in range(1, 7)),
     ],
 )
@@ -138,3 +139,25 @@ def test_the_arguments_of_a_view_are_those_of_the_pages_document():
     for query in shown:
         selection = Selection.of(MultiDict(parse_qsl(query)))
         assert selection != Selection() and parse_qsl(selection.query(first=selection.first)[1:]) == parse_qsl(query)
+
+
+def test_the_prometheus_document_explains_every_alert_and_has_the_files_that_it_installs():
+    text = (ROOT / "docs/prometheus.md").read_text("utf-8")
+    rules = (ROOT / "etc/prometheus/kwapi-alerts.yml").read_text("utf-8")
+    assert re.findall(r"^\| (Kwapi\w+) \|", text, re.MULTILINE) == re.findall(r"alert: (\w+)", rules)
+    totals = (ROOT / "etc/prometheus/kwapi-recording.yml").read_text("utf-8")
+    assert set(re.findall(r"`((?:site|wattmeter):\w+:\w+)`", text)) == set(re.findall(r"record: (\S+)", totals))
+    for file in re.findall(r"(?<!/)(etc/(?:prometheus|grafana)/[\w/.*-]+\.\w+)", text):
+        assert list(ROOT.glob(file)), file
+
+
+def test_the_jobs_of_the_prometheus_document_are_those_of_the_example():
+    jobs, alertmanager = (yaml.safe_load(block) for block in code_blocks("docs/prometheus.md", "yaml"))
+    example = yaml.safe_load((ROOT / "etc/prometheus/prometheus.yml").read_text("utf-8"))
+    assert jobs["rule_files"] == example["rule_files"]
+    names = [[each["job_name"] for each in one["scrape_configs"]] for one in (jobs, example)]
+    assert names[0] == names[1] and len(names[0]) == 4
+    alerts = (ROOT / "etc/prometheus/kwapi-alerts.yml").read_text("utf-8")
+    (rule,) = alertmanager["inhibit_rules"]
+    inhibited = [each.partition(" = ")[2] for each in rule["source_matchers"] + rule["target_matchers"]]
+    assert len(inhibited) == 2 and all(f"alert: {name}\n" in alerts for name in inhibited)

@@ -124,6 +124,15 @@ def test_every_panel_names_what_some_daemon_can_tell(watched):
         assert names_in(expr) and names_in(expr) <= known, title
 
 
+def test_the_document_has_all_that_daemons_tell_and_nothing_else(watched):
+    told, _ = watched[0].types()
+    names = {name.removesuffix("_bucket") for name in told if not name.endswith(("_sum", "_count"))}
+    text = (ROOT / "docs/prometheus.md").read_text("utf-8").partition("## What is told")[2]
+    rows = re.findall(r"^\| (`kwapi_.+?`) \|", text, re.MULTILINE)
+    shown = {name for row in rows for name in re.findall(r"kwapi_\w+", row)} | {"kwapi_bus_connections_failed_total"}
+    assert shown == {name for name in names if name.startswith("kwapi_")}
+
+
 def test_every_panel_shows_something_unless_it_is_about_trouble(watched):
     site, scraping = watched[0].site, watched[1]
     _, there = watched[0].types()
