@@ -27,6 +27,8 @@ RELOAD_SIGNALS = {signal.SIGHUP}
 EXIT_CONFIG = 2
 EXIT_FAILED = 1
 TICK = 0.5  # seconds between two looks at the threads
+HANG_LIMIT = 60.0  # seconds after which a task that has not come to its next turn hangs
+DISK_LIMIT = 600.0  # the same of one that writes or reads many files: a disk that is slow is no reason to start again
 UNREAD_LIMIT = 60_000  # ms after which a client that takes nothing of what was sent is given up
 
 
@@ -72,13 +74,51 @@ def notify(state: str) -> None:
         log.setLevel(logging.ERROR)
 
 
-class Task(threading.Thread):
-    """A thread that its daemon cannot do without: when it ends before it was asked to, wait() ends the daemon."""
+class Turns(threading.Event):
+    """The event that stops a task, which looks at it at every turn and so shows that its work goes on."""
 
-    def __init__(self, name: str, work: Callable[[threading.Event], None]) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.busy_since: float | None = None  # None while it waits for the event, or if it never looked: it is in C
+        self._clock = clock
+
+    def is_set(self) -> bool:
+        self.busy_since = self._clock()
+        return super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.busy_since = None
+        try:
+            return super().wait(timeout)
+        finally:
+            self.busy_since = self._clock()
+
+
+class Task(threading.Thread):
+    """A thread that its daemon cannot do without: when it ends before it was asked to, wait() ends the daemon.
+
+    While it hangs, for longer than its limit in seconds, wait() does not tell systemd that all is well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[threading.Event], None],
+        *,
+        hang_limit: float = HANG_LIMIT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name=name, daemon=True)
-        self.stopping = threading.Event()
+        self.stopping = Turns(clock)
         self._work = work
+        self._hang_limit = hang_limit
+        self._clock = clock
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has not come to its next turn for too long."""
+        since = self.stopping.busy_since
+        return since is not None and self._clock() - since > self._hang_limit
 
     def run(self) -> None:
         try:
@@ -108,11 +148,12 @@ def wait(
 ) -> int:
     """Wait for a signal to stop (return 0), or for a task to end or check() to say no (return 1).
 
-    check() is called every half second, and after it, if systemd watches, the watchdog is told that all is well.
-    reload() is called on SIGHUP.
+    check() is called every half second, and after it, if systemd watches and no task hangs, the watchdog is told that
+    all is well; when it is not told, systemd ends the daemon and starts it again. reload() is called on SIGHUP.
     """
     signals = STOP_SIGNALS | (RELOAD_SIGNALS if reload else set())
     watchdog, told_at = watchdog_period(), float("-inf")
+    hung: set[str] = set()
     while True:
         received = signal.sigtimedwait(signals, TICK)
         # After being suspended for longer than the tick, Python (3.11) returns one that it has not filled in.
@@ -128,7 +169,12 @@ def wait(
             return EXIT_FAILED
         if not check():
             return EXIT_FAILED
-        if watchdog and clock() - told_at >= watchdog / 4:
+        before, hung = hung, {task.name for task in tasks if task.hangs}
+        for name in sorted(hung - before):
+            LOG.error("%s hangs", name)
+        for name in sorted(before - hung):
+            LOG.info("%s goes on", name)
+        if watchdog and not hung and clock() - told_at >= watchdog / 4:
             notify("WATCHDOG=1")
             told_at = clock()
 

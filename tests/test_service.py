@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from waitress.adjustments import Adjustments
 
 from kwapi import service
 from kwapi.errors import ConfigError, DeviceError
+from tests.clock import Clock
 from tests.integration.daemons import free_port
 from tests.waiting import eventually
 
@@ -119,6 +121,75 @@ def test_the_watchdog_is_told_only_while_all_is_well(blocked_signals, tmp_path, 
         systemd.socket.settimeout(0)
         with pytest.raises(BlockingIOError):
             systemd.hear()
+
+
+def test_the_watchdog_is_told_no_more_while_a_task_hangs(blocked_signals, tmp_path, monkeypatch, caplog):
+    """Until it goes on: here with the fourth look at the tasks."""
+    caplog.set_level("INFO")
+    clock, looks, release = Clock(), iter(range(5)), threading.Event()
+
+    def work(stopping):
+        while not stopping.is_set():  # as the bus does
+            release.wait()
+            stopping.wait()
+
+    task = service.Task("bus", work, clock=clock)
+    told = []
+
+    def check():
+        look = next(looks)
+        if look == 1:
+            clock.now += 1 + service.HANG_LIMIT
+        elif look == 3:
+            release.set()
+            eventually(lambda: not task.hangs)
+        told.append(heard(systemd))
+        return look < 4
+
+    with Systemd(tmp_path / "notify", monkeypatch, WATCHDOG_USEC="1000") as systemd:
+        systemd.socket.settimeout(0)
+        task.start()
+        eventually(lambda: task.stopping.busy_since is not None)
+        assert service.wait([task], check=check) == 1
+    assert told == [[], ["WATCHDOG=1"], [], [], ["WATCHDOG=1"]]  # before each look
+    assert [record.message for record in caplog.records if "bus" in record.message] == ["bus hangs", "bus goes on"]
+    service.stop([task])
+
+
+def heard(systemd):
+    """Return what has been told since the last time."""
+    told = []
+    with suppress(BlockingIOError):
+        while True:
+            told.append(systemd.hear())
+    return told
+
+
+def test_a_task_hangs_only_while_it_is_at_work():
+    clock = Clock()
+    idle, in_c = service.Task("idle", lambda _: None, clock=clock), service.Task("proxy", lambda _: None, clock=clock)
+    waiting = threading.Thread(target=idle.stopping.wait)
+    waiting.start()
+    clock.now += 10 * service.HANG_LIMIT
+    assert not idle.hangs
+    assert not in_c.hangs  # which never looks
+    idle.stopping.set()
+    waiting.join()
+    assert not idle.hangs
+    clock.now += 1 + service.HANG_LIMIT
+    assert idle.hangs
+    assert idle.stopping.is_set()
+    assert not idle.hangs
+
+
+def test_a_slow_disk_is_no_reason_to_start_again():
+    clock = Clock()
+    task = service.Task("store", lambda _: None, hang_limit=service.DISK_LIMIT, clock=clock)
+    assert not task.stopping.is_set()
+    clock.now += service.DISK_LIMIT
+    assert not task.hangs
+    clock.now += 1
+    assert task.hangs
 
 
 @pytest.mark.parametrize(

@@ -27,4 +27,7 @@ class Keeping:
         except BaseException:
             self.spool.close()
             raise
-        self.tasks = [service.Task("spool", self.spool.run), service.Task("replay", self.replay.run)]
+        self.tasks = [
+            service.Task("spool", self.spool.run, hang_limit=service.DISK_LIMIT),
+            service.Task("replay", self.replay.run),
+        ]

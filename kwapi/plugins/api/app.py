@@ -90,10 +90,14 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
         subscriber.run(stopping, add=collector.add, add_late=collector.add_late, show=collector.show)
         streams.stop()  # nothing more comes, and they hold the threads of those that answer
 
+    def save_positions(stopping: Event) -> None:
+        positions.run(stopping, subscriber.gate.streams.standings)
+
     return [
         service.Task("bus", hear),
-        service.Task("positions", lambda stop: positions.run(stop, subscriber.gate.streams.standings)),
+        service.Task("positions", save_positions, hang_limit=service.DISK_LIMIT),
         service.Task("orders", orders.run),
-        service.Task("energy", registers.run),  # stops after those who write, and does not wait for those who read
+        # Stops after those who write, and does not wait for those who read.
+        service.Task("energy", registers.run, hang_limit=service.DISK_LIMIT),
         *serving,
     ]

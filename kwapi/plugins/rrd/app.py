@@ -123,10 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return service.run(
         [
             service.Task("bus", hear),
-            service.Task("ranking", graphs.ranking.run),
+            service.Task("ranking", graphs.ranking.run, hang_limit=service.DISK_LIMIT),
             service.Task("http", server.run),
             *metrics,
-            service.Task("store", store.run),  # last to stop, so that it writes what the bus still brought
+            # Last to stop, so that it writes what the bus still brought.
+            service.Task("store", store.run, hang_limit=service.DISK_LIMIT),
         ],
         LAST_FLUSH,
     )
