@@ -13,6 +13,7 @@ SOURCE = ROOT / "etc" / "systemd"
 DAEMONS = ("kwapi-drivers", "kwapi-forwarder", "kwapi-api", "kwapi-rrd")
 DEVICES = sorted(path.stem for path in (SOURCE / "devices").glob("*.conf") if "." not in path.stem)
 OF_SYSTEM = Path("/usr/lib/systemd/system")
+ADDED_UP = {"After", "Environment", "Wants"}  # a second line does not replace the first
 MOST = 2.0  # of systemd's points of exposure; 10 is a daemon that may do everything
 
 
@@ -60,6 +61,12 @@ def plug_in(root, device):
     shutil.copy(SOURCE / "devices" / f"{device}.conf", directory)
 
 
+def keys(path):
+    """Return the keys of a unit."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {line.partition("=")[0] for line in lines if line and line[0] not in "#["}
+
+
 def test_systemd_has_nothing_to_say_about_the_units(root):
     assert verify(root) == (0, "")
 
@@ -84,6 +91,14 @@ def test_systemd_finds_what_a_daemon_may_do_more(root):
     common.write_text(common.read_text().replace("ProtectSystem=strict", "").replace("CapabilityBoundingSet=", ""))
     status, text = analyze(root, "security", "--offline=true", f"--threshold={int(10 * MOST)}", "kwapi-api.service")
     assert status == 1, text
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_what_a_unit_says_is_not_overruled_by_what_all_have_in_common(name):
+    """Systemd reads that after the unit, though its name may suggest otherwise."""
+    common, own = (keys(SOURCE / path) for path in ("kwapi-.service.d/common.conf", f"{name}.service"))
+    assert {"Type", "Restart"} <= common
+    assert common & own <= ADDED_UP
 
 
 @pytest.mark.parametrize("device", DEVICES)
