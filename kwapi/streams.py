@@ -18,6 +18,7 @@ from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Position, Stream
 
 MAX_GOALS = 2 * MAX_BOOTS  # two publishers of one name would add two with each message
 AGAIN = 0.1  # seconds until the spool is asked again for what it did not have yet
+SOON, MEETING = 0.015, 1.0  # seconds; the same while a stream comes on, and for how long it is thought to
 UNHEARD = 10.0  # seconds for a spool to answer for the first time, while live messages wait for it
 LAG = 5.0  # seconds until what came live, and no spool has, is lost
 
@@ -304,7 +305,9 @@ class Streams:
                 stream.lose(last)
                 self._reach(stream)
         else:
-            stream.ask_at = self._clock() + AGAIN  # it came live just now, and is not in a spool yet
+            # It came live just now, and is not in a spool yet. Of many a second one has to be met before the next.
+            now = self._clock()
+            stream.ask_at = now + (SOON if now - stream.moved_at < MEETING else AGAIN)
 
     def _reach(self, stream: Stream) -> None:
         """Go on to the next goal; what came live meanwhile is one. Without any the stream is live."""
