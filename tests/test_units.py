@@ -29,7 +29,7 @@ def root(tmp_path):
         (shutil.copytree if path.is_dir() else shutil.copy)(path, units / path.name)
     programs = tmp_path / "usr/bin"
     programs.mkdir()
-    for name in (*DAEMONS, "kill"):
+    for name in (*DAEMONS, "sh"):
         (programs / name).touch(mode=0o755)
     return tmp_path
 
