@@ -22,6 +22,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kwapi.credentials import is_credential
 from kwapi.errors import ConfigError
 from kwapi.measurement import name_problem, topic_of
 from kwapi.signing import Key, KeyRing, key_from
@@ -88,7 +89,7 @@ def read(path: Path) -> Read:
         hint = MISSING if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"signing_key_file: cannot read {path}: {error.strerror}{hint}") from error
     mode = status.st_mode & 0o777
-    if mode & 0o077:
+    if mode & 0o077 and not is_credential(path):
         raise ConfigError(f"signing_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")
     if len(content) > MAX_BYTES:
         raise ConfigError(f"signing_key_file: {path} is larger than {MAX_BYTES} bytes")
