@@ -4,6 +4,7 @@ KWAPI_DEB names a package that is there already.
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from deb.machine import DAEMONS, booted, debian, install
 from tests.waiting import eventually
 
 HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "installation.md"
 PATIENT = 90.0  # seconds
 ENCRYPTED = "[DEFAULT]\ncurve_key_file = /run/credentials/kwapi-{0}.service/kwapi-{0}.key_secret\n"
 
@@ -86,6 +88,18 @@ def test_all_daemons_start_measure_and_stop(machine):
     eventually(lambda: machine.states() == ["inactive"] * 4, PATIENT)
     for complaint in ("Traceback", "Fatal", "not permitted", "SIGKILL"):
         assert complaint not in machine.log()
+
+
+def test_what_the_document_says_after_the_installation_works(machine):
+    first, then = (
+        re.search(rf"```sh {name}\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)[1] for name in ("first", "then")
+    )
+    machine.do(first)
+    eventually(lambda: sum(machine.energies().values()) > 0, PATIENT)
+    shown = machine.do(then)
+    assert "1 up" in shown
+    assert "web-1" in shown
+    assert "showing graphs" in shown
 
 
 def test_a_reload_adds_a_wattmeter_to_the_same_process(machine):
