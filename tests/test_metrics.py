@@ -1,5 +1,6 @@
 """What every daemon tells Prometheus, read as Prometheus does."""
 
+import re
 import shutil
 from collections import Counter
 
@@ -10,13 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from kwapi import service
 from kwapi.config import load
 from kwapi.errors import ConfigError
-from kwapi.metrics import bus, connections, messages, metrics_page, metrics_tasks, process, spool_sources
+from kwapi.metrics import DROPPED, bus, connections, messages, metrics_page, metrics_tasks, process, spool_sources
 from kwapi.questions import HELLO, encode
 from kwapi.spool.keeping import Keeping
 from kwapi.stream import Account
 from kwapi.transport import transport_of
 from tests.integration.daemons import free_port
 from tests.messages import frame
+from tests.test_layers import ROOT
 from tests.waiting import eventually
 
 MIB = 1 << 20
@@ -110,6 +112,12 @@ def test_a_spool_tells_what_it_keeps_drops_and_how_large_it_is(keeping):
     assert 0 < found["kwapi_spool_bytes",] < MIB
     shutil.rmtree(keeping.spool.directory)  # what a broken disk may look like
     assert samples_of(*sources)["kwapi_spool_bytes",] == 0
+
+
+def test_every_reason_not_to_keep_a_message_begins_with_none():
+    code = "".join((ROOT / "kwapi/spool" / f"{name}.py").read_text("utf-8") for name in ("store", "quota"))
+    reasons = re.findall(r'dropped\["(.+?)"\] \+=|return "(.+?)"', code)
+    assert sorted({given or found for given, found in reasons}) == sorted(DROPPED)
 
 
 def test_questions_are_told_those_that_are_none_too(keeping, conf):

@@ -1,11 +1,13 @@
 """Every expression of dashboards and rules is asked of a real Prometheus that scrapes the real daemons."""
 
 import re
+import subprocess
 import urllib.request
 
 import pytest
 
 from tests.integration.daemons import DAEMONS, Site, free_port
+from tests.integration.programs import needed_program
 from tests.integration.prometheus import prometheus
 from tests.test_dashboards import FILES, dashboard, targets
 from tests.test_layers import ROOT
@@ -88,12 +90,15 @@ class Watched:
             text = text.replace(port, f"127.0.0.1:{self.ports[name]}")
         return text
 
+    def page(self, name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5) as answer:  # noqa: S310
+            return answer.read().decode()
+
     def types(self):
         """Return the types of all that the daemons can tell, by name; and what of it has a value now."""
         told, there = {}, set()
-        for port in self.ports.values():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:  # noqa: S310
-                page = answer.read().decode()
+        for name in DAEMONS:
+            page = self.page(name)
             for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", page, re.MULTILINE):
                 told |= dict.fromkeys((name + end for end in SAMPLES.get(kind, ("",))), kind)
             there |= set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", page, re.MULTILINE))
@@ -114,6 +119,13 @@ def watched(tmp_path_factory):
 def results(scraping, expr):
     found = scraping.ask("query", query=expr)
     return found["result"] if found else []
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_promtool_finds_nothing_wrong_with_the_page_of_a_daemon(watched, name):
+    command = [needed_program("promtool", "prometheus"), "check", "metrics"]
+    checked = subprocess.run(command, input=watched[0].page(name), capture_output=True, text=True, timeout=30)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_every_panel_names_what_some_daemon_can_tell(watched):

@@ -1,3 +1,5 @@
+from typing import get_type_hints
+
 import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -7,6 +9,7 @@ from prometheus_client.registry import Collector as Source
 
 from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.metrics import probe_families
+from kwapi.plugins.api.schemas import Event
 from kwapi.plugins.api.states import ProbeState
 from kwapi.plugins.api.views import create_app
 from kwapi.stream import Account
@@ -100,6 +103,28 @@ def test_what_is_stale_is_absent_rather_than_old(client, clock, accept):
         "kwapi_bus_lost_total",
         "kwapi_bus_rejected_total",
     }
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_what_registers_did_other_than_count_on_is_counted_by_kind(client, accept):
+    kinds = [dict(labels)["kind"] for name, *labels in samples(client, accept) if name == "kwapi_energy_events_total"]
+    assert (
+        f"{', '.join(kinds[:-1])} or {kinds[-1]}."
+        == get_type_hints(Event, include_extras=True)["kind"].__metadata__[0].description
+    )
+
+
+def test_an_event_of_a_register_counts(clock):
+    collector = Collector(clock=clock, wall_clock=clock)
+    for seq, kwh in enumerate((500.0, 501.0, 0.0, 0.1)):
+        clock.now += 10
+        collector.add(message(seq=seq, timestamp=clock.now, monotonic=clock.now, probes=["a"], w=[9.0], kwh=[kwh]))
+    counted = samples(create_app(collector).test_client(), "text/plain")
+    assert (
+        sum(value for (name, *_), value in counted.items() if name == "kwapi_energy_events_total")
+        == len(collector.events("a"))
+        > 0
+    )
 
 
 def test_what_the_bus_counts_is_told(client):
