@@ -165,8 +165,9 @@ def test_every_variable_has_values(watched):
     shown = [each for path in FILES for each in dashboard(path)["templating"]["list"] if each["type"] == "query"]
     for variable in shown:
         series, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
-        values = watched[1].ask(f"label/{label}/values", **{"match[]": series})
-        assert VALUES[f"${variable['name']}"] in values, variable["name"]
+        question = {"match[]": series}
+        value = VALUES[f"${variable['name']}"]
+        eventually(lambda q=question, of=label, one=value: one in watched[1].ask(f"label/{of}/values", **q))
     assert len(shown) == 2
 
 
