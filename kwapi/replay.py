@@ -17,6 +17,7 @@ import zmq
 from kwapi.connections import Link
 from kwapi.errors import ConfigError
 from kwapi.fairness import WAITING, Turns
+from kwapi.measurement import name_problem
 from kwapi.questions import HELLO, LAST, NO_QUESTION, Frames, Runs, Since, Wanted, encode, read_answer, read_question
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.contents import Run
@@ -174,6 +175,16 @@ def answer_to(question: Wanted | Since, reader: Reader) -> tuple[Frames | Runs, 
     return Frames(end, [run.boot for run in runs_of_topic]), list(frames.values())
 
 
+def is_run(topic: bytes, boot: int, first: int) -> bool:
+    """Return whether a publisher may have such a run: a forwarder keeps, and tells of, whatever somebody has sent."""
+    try:
+        name = topic.decode()
+    except UnicodeDecodeError:
+        return False
+    is_topic = name.endswith(".") and name_problem(name[:-1]) is None
+    return is_topic and 0 <= boot <= LAST and 0 <= first <= LAST
+
+
 class Client:
     """Asks the spools at some endpoints for what streams lack; for one thread, which polls its sockets."""
 
@@ -268,7 +279,8 @@ class Client:
             self._search_at = float("-inf")
         self._streams.heard_of_spool(search[0])
         for topic, boot, first in sorted(said.runs):
-            self._streams.discover(topic, boot, first)
+            if topic.startswith(search[1].prefix) and is_run(topic, boot, first):
+                self._streams.discover(topic, boot, first)
 
     def _send(self, spool: int, number: int, question: Wanted | Since) -> None:
         try:

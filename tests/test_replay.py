@@ -14,9 +14,12 @@ from kwapi.bus import Publisher, Subscriber
 from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
-from kwapi.replay import PAGE_RUNS, Service
-from kwapi.signing import KeyRing, key_from
+from kwapi.plugins.positions import Positions
+from kwapi.questions import Runs, encode
+from kwapi.replay import PAGE_RUNS, Client, Service
+from kwapi.signing import KeyRing, key_from, sign
 from kwapi.spool.store import Spool
+from kwapi.stream import Position
 from kwapi.streams import Streams
 from tests.messages import KEY, frame, health
 from tests.waiting import eventually
@@ -367,6 +370,40 @@ def test_a_forged_frame_in_a_spool_loses_nothing_and_live_goes_on(site):
         eventually(lambda: before.taken + after.taken == all_of(site, before))
     assert after.gate.rejected["unknown key"] > 0
     assert after.gate.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("topic", "boot", "seq"),
+    [(b"\x80.", 1, 0), (b"lyon.pdu8", 1, 0), (b" .", 1, 0), (b"lyon.pdu8.", -1, 0), (b"lyon.pdu8.", 1, -1)],
+)
+def test_a_run_that_nobody_can_have_is_neither_asked_for_nor_saved(site, tmp_path, topic, boot, seq):
+    """A forwarder keeps what passes, whatever it is; a topic that is no text would end the plugin at its next save."""
+    forged = msgspec.msgpack.encode({"boot": boot, "seq": seq, "timestamp": time.time()})
+    site.spool.hand(sign(KEY, topic, forged))
+    site.publish(5)
+    eventually(lambda: site.spool.kept == 6)
+    plugin = Plugin(site, since=time.time() - 60)
+    with plugin.running():
+        eventually(lambda: len(plugin.taken) == 5)
+        eventually(lambda: plugin.streams.behind() == 0)
+    positions = Positions(tmp_path / "positions.json")
+    positions.save(plugin.streams.positions())
+    assert positions.load().positions == {b"lyon.pdu1.": Position(site.publisher.boot, 5)}
+
+
+def test_a_spool_is_believed_only_about_what_it_was_asked_for(tmp_path):
+    """Asked whether it is there, it tells of a run of last week, of which a new subscriber knows nothing."""
+    streams, context = Streams(spools=1), zmq.Context()
+    with context, context.socket(zmq.ROUTER) as spool:
+        spool.bind(f"ipc://{tmp_path}/spool")
+        client = Client(context, [f"ipc://{tmp_path}/spool"], streams)
+        client.ask()
+        assert spool.poll(5000)
+        name, number, _ = spool.recv_multipart()
+        spool.send_multipart([name, number, encode(Runs([(b"lyon.pdu1.", 1, 0)]))])
+        eventually(lambda: list(client.answers()) or streams.is_helped)
+        client.close()
+    assert streams.accounts() == {}
 
 
 def test_an_endpoint_that_is_taken_is_a_mistake(tmp_path):
