@@ -108,7 +108,7 @@ class Stream:
     ask_at: float = 0.0  # when to ask
     asked_at: float = 0.0
     moved_at: float = 0.0  # when it last came on
-    answered_at: float = 0.0
+    waits_since: float | None = None  # for a word of any spool, which was asked then
 
     def go_on(self, account: Account) -> None:
         """Count on from an account."""

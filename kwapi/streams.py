@@ -114,12 +114,15 @@ class Streams:
         now = self._clock()
         for topic, stream in list(self._behind.items()):
             wait = self._wait if self._is_heard or stream.newest is None else min(self._wait, UNHEARD)
-            if stream.asked is not None and now - max(stream.moved_at, stream.answered_at) > wait:
+            waits_since = stream.waits_since if self._is_heard else stream.moved_at
+            if stream.asked is not None and waits_since is not None and now - waits_since > wait:
                 self._give_up(stream)
             elif stream.asked is None and not (helpers := self._helpers(stream)):
                 self._settle(stream, list(stream.lacking.values()))
             elif stream.asked is None and now >= stream.ask_at:
                 stream.asked, stream.asked_at = helpers[0], now
+                if stream.waits_since is None:  # not before: of many that catch up one may be asked for late
+                    stream.waits_since = now
                 boot, last = stream.goals[0]
                 yield Ask(topic, boot, stream.next, last, stream.asked)
 
@@ -142,8 +145,7 @@ class Streams:
         stream = self._waiting(ask)
         if stream is None:
             return
-        stream.asked = None
-        stream.answered_at = self._clock()
+        stream.asked = stream.waits_since = None
         stream.refused = max(stream.refused, answer.refused)
         _, last = stream.goals[0]
         if last is not None and stream.next > last:
@@ -267,7 +269,7 @@ class Streams:
     def _want(self, stream: Stream, *goals: tuple[int, int | None]) -> None:
         """Want more of a stream, which catches up from now on."""
         if not stream.goals:
-            stream.newest = stream.asked = None
+            stream.newest = stream.asked = stream.waits_since = None
             stream.inserted = 0
             stream.lacking.clear()
             stream.ask_at = stream.moved_at = self._clock()

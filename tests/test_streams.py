@@ -324,6 +324,24 @@ def test_a_boot_of_which_only_a_spool_tells_is_not_given_up_with_what_is_in_vain
     assert taken == [(15, 0), (15, 1), (B, 0), (B, 1), (B, 2)]
 
 
+def test_what_had_to_wait_for_its_question_is_waited_for_no_less(clock):
+    """After a long outage of a large fleet the last wattmeter is asked for minutes after the first."""
+    streams = helped({b"paris.": Position(A, 0), TOPIC: Position(A, 0)}, spools=1, clock=clock)
+    for _ in range(100):
+        (first,) = islice(streams.asks(), 1)  # as where only so many questions may be asked at once
+        clock.now += 1.0
+        streams.repair(first, first.first)
+        streams.answer(first, Answer(first.first + 1, 1000))
+    asked = {ask.topic for ask in streams.asks()}
+    assert asked == {b"paris.", TOPIC}
+    clock.now += 59.0
+    assert list(streams.asks()) == []
+    assert streams.behind() == 2
+    clock.now += 2.0
+    assert list(streams.asks()) == []
+    assert streams.behind() == 0
+
+
 def test_a_spool_that_never_helps_is_given_up(streams, clock):
     met(streams, 0, 3)
     (ask,) = streams.asks()
