@@ -324,6 +324,24 @@ def test_what_was_shown_and_never_came_in_its_turn_is_forgotten():
     assert collector.reading("taurus-1").w == 9.0
 
 
+def test_what_was_shown_is_forgotten_of_every_probe_though_a_message_may_hold_some():
+    began = 1000.0
+    collector = collected(message(seq=0, timestamp=began, monotonic=0.0, probes=["a", "b"], w=[1.0, 2.0]))
+    collector.show(message(seq=8, timestamp=began + 8.0, monotonic=8.0, probes=["a", "b"], w=[3.0, 4.0]))
+    collector.show(message(seq=9, timestamp=began + 9.0, monotonic=9.0, probes=["b"], w=[5.0]))
+    collector.add(message(seq=10, timestamp=began + 10.0, monotonic=10.0, probes=["a", "b"], w=[6.0, 7.0]))
+    assert [(each.w, each.timestamp) for each in collector.snapshot().probes] == [(6.0, 1010.0), (7.0, 1010.0)]
+
+
+def test_what_was_shown_is_forgotten_of_a_probe_that_another_wattmeter_has_taken_over():
+    collector = collected(message(seq=0, timestamp=1000.0, monotonic=0.0, w=[1.0]), cleaning_interval=300.0)
+    collector.show(message(seq=9, timestamp=1009.0, monotonic=9.0, w=[5.0]))
+    collector._clock.now += 1000.0
+    collector.add(message(wattmeter="paris.pdu2", boot=2, timestamp=2000.0, w=[6.0]))
+    (probe,) = collector.snapshot().probes
+    assert (probe.wattmeter, probe.w, probe.state) == ("paris.pdu2", 6.0, "up")
+
+
 def test_nothing_is_shown_of_probes_that_are_another_wattmeters():
     collector, began = catching_up()
     collector.show(message(wattmeter="paris.pdu2", seq=3, probes=["taurus-1", "new"], w=[7.0, 8.0]))

@@ -58,7 +58,7 @@ class Collector:
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
-        self._ahead: dict[str, list[str]] = {}  # by wattmeter: probes that are shown before their turn
+        self._ahead: dict[str, dict[str, Probe]] = {}  # by wattmeter: probes that are shown before their turn
         self._listeners: list[Callable[[Message], None]] = []
         self._lock = threading.Lock()  # of what add() changes, but not for those who only read it
         self._renewing = threading.Lock()  # of the snapshot
@@ -85,12 +85,13 @@ class Collector:
         """
         now = self._clock()
         with self._lock:
-            self._ahead[message.wattmeter] = message.probes
+            ahead = self._ahead.setdefault(message.wattmeter, {})
             for place, name in enumerate(message.probes):
                 probe = self._probes.get(name)
                 if probe is not None and probe.wattmeter == message.wattmeter:
                     probe.ahead = Ahead(message, place, now)
                     probe.tell()
+                    ahead[name] = probe
 
     def _add(self, message: Message, heard_at: float, *, is_live: bool = False) -> None:
         with self._lock:
@@ -203,9 +204,8 @@ class Collector:
 
     def _forget_ahead(self, wattmeter: str) -> None:
         """Show the probes of a wattmeter as they are counted."""
-        for name in self._ahead.pop(wattmeter):
-            probe = self._probes.get(name)
-            if probe is not None and probe.wattmeter == wattmeter:
+        for probe in self._ahead.pop(wattmeter).values():
+            if probe.wattmeter == wattmeter:
                 probe.ahead = None
                 probe.tell()
 
@@ -353,7 +353,7 @@ class Collector:
         LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
         self._events.note({name: Event(message.timestamp, "replaced", owned.energy.register, None)})
         self._unlist(name, owned.wattmeter)
-        owned.wattmeter, owned.identity = message.wattmeter, b""
+        owned.wattmeter, owned.identity, owned.ahead = message.wattmeter, b"", None
         owned.energy.change_source()
         return owned
 
