@@ -44,7 +44,8 @@ class Positions:
                 topic.encode(): Position(int(boot), int(seq)) for topic, (boot, seq) in saved["positions"].items()
             }
             accounts = {topic.encode(): Account(*map(int, counts)) for topic, counts in saved["accounts"].items()}
-            return Saved(float(saved["at"]), positions, accounts) if positions else None
+            at = min(float(saved["at"]), self._clock())  # which may have been set back
+            return Saved(at, positions, accounts) if positions else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -25,6 +25,12 @@ def test_what_was_saved_is_loaded(path):
     assert positions.load() == Saved(1000.0, held, {})
 
 
+def test_what_was_saved_before_the_clock_was_set_back_holds_now(path):
+    """Or a publisher that is new would be refused as older than that, until the clock is there again."""
+    Positions(path, clock=Clock(90_000.0)).save({b"lyon.pdu1.": Position(7, 42)})
+    assert Positions(path, clock=Clock(3_600.0)).load().at == 3_600.0
+
+
 def test_without_positions_there_is_nothing_to_go_on_from(path):
     Positions(path).save({})
     assert Positions(path).load() is None
