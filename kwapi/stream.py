@@ -170,6 +170,16 @@ class Stream:
         self.others += self.next - (due or 0)
         self.boot, self.next = boot, due or 0
 
+    def go_back(self) -> None:
+        """Go back to the boot before one of which there was nothing: perhaps nobody has sent any of it."""
+        boot, due = self.older.popitem()
+        if boot not in self.ended:
+            self.unknown_ends -= 1
+            if (end := Lost(self.topic, boot, due, None)) in self.losses:
+                self.losses.remove(end)
+        self.others -= due
+        self.boot, self.next = boot, due
+
     def lose(self, last: int | None) -> None:
         """Go past what is missing of the boot up to a seq. Up to an end that nobody knows there is nothing to count."""
         if last is None or last < self.next:

@@ -313,8 +313,10 @@ class Streams:
 
     def _reach(self, stream: Stream) -> None:
         """Go on to the next goal; what came live meanwhile is one. Without any the stream is live."""
-        stream.goals.popleft()
+        _, last = stream.goals.popleft()
         stream.moved_at = self._clock()
+        if last is None and stream.next == 0 and stream.older:
+            stream.go_back()  # or who speaks now would be asked for no more
         if stream.goals:
             if stream.goals[0][0] != stream.boot:
                 stream.begin(stream.goals[0][0])

@@ -458,6 +458,20 @@ def test_from_saved_positions_everything_that_is_there_is_asked_for(clock):
     assert streams.behind() == 0
 
 
+def test_a_boot_that_is_made_up_keeps_nothing_of_the_one_that_speaks_from_being_asked_for(clock):
+    """A forwarder keeps and tells of what passes, of which nobody has signed this one."""
+    streams = Streams({TOPIC: Position(A, 3)}, spools=1, clock=clock)
+    streams.discover(TOPIC, 2**62, 0)
+    assert repaired(streams, [{A: range(5)}]) == [(A, 3), (A, 4)]
+    assert streams.positions() == {TOPIC: Position(A, 5)}
+    assert (account(streams), list(streams.losses)) == (Account(delivered=2, repaired=2), [])
+    assert met(streams, 5, 8) == [TAKE, LATER]
+    assert repaired(streams, [{A: range(9)}]) == [(A, 6), (A, 7), (A, 8)]
+    assert met(streams, 0, boot=B) == [LATER]
+    assert repaired(streams, [{A: range(10), B: range(1)}]) == [(A, 9), (B, 0)]
+    assert account(streams) == Account(delivered=8, repaired=7, unknown_ends=1)
+
+
 def test_an_answer_that_was_not_asked_for_is_refused(streams):
     met(streams, 0, 3)
     (ask,) = streams.asks()
