@@ -4,11 +4,14 @@ A question is two parts: a number of the client's own (8 bytes) and the question
 and the frames that were asked for, as they were signed.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 
 LAST = 2**63 - 1
+PAGE_RUNS = 4_000  # in one answer, and more of the last topic; an answer is to be smaller than MAX_FRAME
+MORE_RUNS = 1_000
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
 
@@ -54,3 +57,16 @@ HELLO = Since(b"\0", 0.0)  # no topic begins so: asks whether there is a spool
 read_question = msgspec.msgpack.Decoder(Wanted | Since).decode
 read_answer = msgspec.msgpack.Decoder(Frames | Runs).decode
 encode = msgspec.msgpack.Encoder().encode
+
+
+def page_of(runs: Iterable[tuple[bytes, int, int]], last: bytes | None = None, *, is_complete: bool = True) -> Runs:
+    """Return as many runs as one answer may have, with all of a topic; ``last`` is the last topic if more follow.
+
+    No publisher is started so often that its runs are too many; what somebody has made up may be left out.
+    """
+    page = sorted(runs)
+    if len(page) <= PAGE_RUNS:
+        return Runs(page, last, is_complete)
+    last = page[PAGE_RUNS][0]
+    whole = [run for run in page if run[0] <= last]
+    return Runs(whole[: PAGE_RUNS + MORE_RUNS], last, is_complete)

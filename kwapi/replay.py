@@ -6,7 +6,7 @@ The service verifies nothing, since a forwarder has no key: the client does.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from threading import Event
@@ -18,9 +18,20 @@ from kwapi.connections import Link
 from kwapi.errors import ConfigError
 from kwapi.fairness import WAITING, Turns
 from kwapi.measurement import name_problem
-from kwapi.questions import HELLO, LAST, NO_QUESTION, Frames, Runs, Since, Wanted, encode, read_answer, read_question
+from kwapi.questions import (
+    HELLO,
+    LAST,
+    NO_QUESTION,
+    Frames,
+    Runs,
+    Since,
+    Wanted,
+    encode,
+    page_of,
+    read_answer,
+    read_question,
+)
 from kwapi.sockets import POLL, open_socket
-from kwapi.spool.contents import Run
 from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
 from kwapi.streams import Streams
@@ -30,7 +41,6 @@ from kwapi.upstream import Answer, Upstream
 LOG = logging.getLogger(__name__)
 
 PAGE_BYTES = 256 << 10  # of frames in one answer
-PAGE_RUNS = 4_000  # and those of the last topic, which may be 1 000
 RATE = 32 << 20  # bytes a second that a service sends; live traffic goes first
 MAX_QUESTION = 1024  # bytes
 QUESTION_PARTS = 3  # with the name that ZeroMQ has for the connection
@@ -155,19 +165,11 @@ def name_of(frame: zmq.Frame) -> str:
         return ""
 
 
-def page_of(after: bytes, runs: Iterable[Run]) -> Runs:
-    """Return the runs of the topics after one, as many as an answer may have, and all of a topic."""
-    page = sorted((run.topic, run.boot, run.first) for run in runs if run.topic > after)
-    if len(page) <= PAGE_RUNS:
-        return Runs(page)
-    last = page[PAGE_RUNS][0]
-    return Runs([run for run in page if run[0] <= last], last)
-
-
 def answer_to(question: Wanted | Since, reader: Reader) -> tuple[Frames | Runs, list[bytes]]:
     """Return the answer to a question, and the frames that follow it."""
     if isinstance(question, Since):
-        return page_of(question.after, reader.runs(question.prefix, question.timestamp)), []
+        runs = reader.runs(question.prefix, question.timestamp)
+        return page_of((run.topic, run.boot, run.first) for run in runs if run.topic > question.after), []
     runs_of_topic = reader.runs_of(question.topic)
     end = next((run.last for run in runs_of_topic if run.boot == question.boot), None)
     last = LAST if question.last is None else question.last

@@ -12,7 +12,7 @@ from itertools import count
 import zmq
 
 from kwapi.errors import BadMessage
-from kwapi.questions import HELLO, NO_QUESTION, Frames, Runs, Since, Wanted, encode, read_answer
+from kwapi.questions import HELLO, NO_QUESTION, Frames, Runs, Since, Wanted, encode, page_of, read_answer
 from kwapi.sockets import open_socket
 from kwapi.spool.segment import read_frame
 from kwapi.transport import Transport
@@ -48,8 +48,8 @@ class Answer:
             for topic, boot, first in said.runs:
                 firsts[topic, boot] = min(first, firsts.get((topic, boot), first))
             last = min((each.last for each in (self.said, said) if each.last is not None), default=None)
-            runs = sorted((*run, first) for run, first in firsts.items() if last is None or run[0] <= last)
-            self.said = Runs(runs, last, self.said.is_complete and said.is_complete)
+            runs = ((*run, first) for run, first in firsts.items() if last is None or run[0] <= last)
+            self.said = page_of(runs, last, is_complete=self.said.is_complete and said.is_complete)
         elif isinstance(said, Frames) and isinstance(self.said, Frames):
             ends = [end for end in (self.said.end, said.end) if end is not None]
             self.said = Frames(max(ends, default=None), sorted({*self.said.boots, *said.boots}))

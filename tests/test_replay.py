@@ -15,8 +15,8 @@ from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.plugins.positions import Positions
-from kwapi.questions import Runs, encode
-from kwapi.replay import PAGE_RUNS, Client, Service
+from kwapi.questions import PAGE_RUNS, Runs, encode
+from kwapi.replay import Client, Service
 from kwapi.signing import KeyRing, key_from, sign
 from kwapi.spool.store import Spool
 from kwapi.stream import Position
