@@ -24,6 +24,7 @@ PLAIN = {
     "api": "[DEFAULT]\nacl_enabled = false\n",
     "rrd": "[DEFAULT]\n",
 }
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of root on a Debian
 FETCH = "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=10).read())"
 
 
@@ -74,7 +75,7 @@ class Machine:
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Return how a command of the machine's root ended."""
         enter = ["nsenter", f"--target={self._leader}", "--all", "--wdns=/", "--", *command]
-        return subprocess.run(enter, capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        return subprocess.run(enter, capture_output=True, text=True, env={"PATH": PATH})
 
     def do(self, script: str) -> str:
         """Run lines of shell, each of which must work; return what they print."""
@@ -130,14 +131,17 @@ def booted(directory: Path) -> Iterator[Machine]:
     command = container(directory, *options)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+        def machine() -> Machine | None:
+            leader = children.read_text().split()  # at first a process that only prepares the other
+            return Machine(int(leader[0])) if leader else None
+
         try:
-            eventually(lambda: process.poll() is not None or children.read_text())
-            if process.poll() is not None:
+            eventually(lambda: process.poll() is not None or ((it := machine()) and it.is_up()), timeout=90)
+            if process.poll() is not None or (it := machine()) is None:
                 pytest.fail("systemd-nspawn does not boot here")
-            machine = Machine(int(children.read_text().split()[0]))
-            eventually(machine.is_up, timeout=90)
-            assert machine.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
-            yield machine
+            assert it.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
+            yield it
         finally:
             process.terminate()  # which has its systemd power off
             try:
