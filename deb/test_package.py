@@ -16,6 +16,8 @@ from tests.waiting import eventually
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "installation.md"
 PATIENT = 90.0  # seconds
+KINDS = {"snmp", "modbus", "http", "ipmi", "redfish"}  # of simulated wattmeters
+FARM = "".join(f'[[wattmeter]]\nname = "{kind}"\nkind = "{kind}"\n' for kind in sorted(KINDS))
 ENCRYPTED = "[DEFAULT]\ncurve_key_file = /run/credentials/kwapi-{0}.service/kwapi-{0}.key_secret\n"
 
 
@@ -100,6 +102,20 @@ def test_what_the_document_says_after_the_installation_works(machine):
     assert "1 up" in shown
     assert "web-1" in shown
     assert "showing graphs" in shown
+
+
+def test_simulated_wattmeters_are_read_over_their_protocols(machine):
+    """So the libraries work with what the unit lets them do, and so do the helper processes of ipmi."""
+    machine.configure(drivers="[DEFAULT]\n")
+    machine.path("/root/farm.toml").write_text(FARM)
+    farm = "kwapi-simulator /root/farm.toml --write-config /etc/kwapi/drivers.conf"
+    machine.do(f"systemd-run --quiet --unit=farm --property=Type=exec {farm}")
+    eventually(lambda: "[redfish]" in machine.path("/etc/kwapi/drivers.conf").read_text(), PATIENT)
+    machine.do("chgrp -R kwapi /etc/kwapi; chmod -R g+rX /etc/kwapi")
+    machine.start()
+    eventually(lambda: "5 up" in machine.run("kwapi", "status").stdout, PATIENT)
+    eventually(lambda: machine.energies().keys() >= KINDS, PATIENT)
+    assert "not permitted" not in machine.log()
 
 
 def test_a_reload_adds_a_wattmeter_to_the_same_process(machine):
