@@ -246,7 +246,7 @@ class Client:
 
         A spool that sends more than we ask for keeps nobody from what is live.
         """
-        for socket in self.sockets:
+        for spool, socket in enumerate(self.sockets):
             for _ in range(AT_ONCE):
                 try:
                     number, answer, *frames = socket.recv_multipart(zmq.NOBLOCK)
@@ -258,9 +258,10 @@ class Client:
                     continue
                 key = int.from_bytes(number, "big")
                 if isinstance(said, Runs):
-                    self._found(key, said)
-                elif (asked := self._asked.pop(key, None)) is not None:
-                    yield asked[0], said, frames
+                    if key in self._searches and self._searches[key][0] == spool:
+                        self._found(key, said)
+                elif key in self._asked and self._asked[key][0].spool == spool:
+                    yield self._asked.pop(key)[0], said, frames
 
     def close(self) -> None:
         """Close the sockets."""
@@ -272,16 +273,13 @@ class Client:
             self._searches[next(self._numbers)] = spool, question
 
     def _found(self, number: int, said: Runs) -> None:
-        search = self._searches.pop(number, None) if said.is_complete else self._searches.get(number)
-        if search is None:
-            return
+        spool, question = self._searches.pop(number) if said.is_complete else self._searches[number]
         if said.is_complete and said.last is not None:
-            following = msgspec.structs.replace(search[1], after=said.last)
-            self._seek(search[0], following)
+            self._seek(spool, msgspec.structs.replace(question, after=said.last))
             self._search_at = float("-inf")
-        self._streams.heard_of_spool(search[0])
+        self._streams.heard_of_spool(spool)
         for topic, boot, first in sorted(said.runs):
-            if topic.startswith(search[1].prefix) and is_run(topic, boot, first):
+            if topic.startswith(question.prefix) and is_run(topic, boot, first):
                 self._streams.discover(topic, boot, first)
 
     def _send(self, spool: int, number: int, question: Wanted | Since) -> None:

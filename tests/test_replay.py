@@ -15,7 +15,7 @@ from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.plugins.positions import Positions
-from kwapi.questions import PAGE_RUNS, Runs, encode
+from kwapi.questions import PAGE_RUNS, Frames, Runs, Wanted, encode, read_question
 from kwapi.replay import Client, Service
 from kwapi.signing import KeyRing, key_from, sign
 from kwapi.spool.store import Spool
@@ -404,6 +404,25 @@ def test_a_spool_is_believed_only_about_what_it_was_asked_for(tmp_path):
         eventually(lambda: list(client.answers()) or streams.is_helped)
         client.close()
     assert streams.accounts() == {}
+
+
+def test_a_spool_cannot_answer_for_another(tmp_path):
+    """Questions are numbered one after the other, so that one may guess what the other was asked."""
+    endpoints = [f"ipc://{tmp_path}/{name}" for name in ("asked", "other")]
+    streams, context = Streams({b"lyon.pdu1.": Position(1, 5)}, spools=2), zmq.Context()
+    with context, context.socket(zmq.ROUTER) as asked, context.socket(zmq.ROUTER) as other:
+        for spool, endpoint in zip((asked, other), endpoints, strict=True):
+            spool.bind(endpoint)
+        client = Client(context, endpoints, streams)
+        client.ask()
+        questions = [asked.recv_multipart()[1:] for _ in range(2)]
+        (number,) = [number for number, question in questions if isinstance(read_question(question), Wanted)]
+        name, *_ = other.recv_multipart()
+        other.send_multipart([name, number, encode(Frames(None, []))])
+        other.send_multipart([name, *questions[0][:1], encode(Runs([]))])
+        assert client.sockets[1].poll(5000)
+        assert list(client.answers()) == []
+        client.close()
 
 
 def test_an_endpoint_that_is_taken_is_a_mistake(tmp_path):
