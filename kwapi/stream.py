@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from threading import Lock
 from typing import NamedTuple
 
 MAX_BOOTS = 16  # remembered of each topic
@@ -81,7 +82,7 @@ class Account:
 
 @dataclass(slots=True)
 class Stream:
-    """What was taken of one topic, and what is wanted of it."""
+    """What was taken of one topic, and what is wanted of it. For one thread, but for account() and standing()."""
 
     topic: bytes
     boot: int
@@ -109,6 +110,7 @@ class Stream:
     asked_at: float = 0.0
     moved_at: float = 0.0  # when it last came on
     waits_since: float | None = None  # for a word of any spool, which was asked then
+    lock: Lock = field(default_factory=Lock)  # of what is counted, where it takes several changes
 
     def go_on(self, account: Account) -> None:
         """Count on from an account."""
@@ -117,9 +119,19 @@ class Stream:
         self.duplicates, self.repaired = account.duplicates, account.repaired
         self.unknown_ends = account.unknown_ends
 
-    def account(self, due: int | None = None) -> Account:
-        """Return what became of the messages so far, or up to a seq of the boot; for any thread."""
-        settled = self.others + (self.next if due is None else due)
+    def account(self) -> Account:
+        """Return what became of the messages so far; for any thread."""
+        with self.lock:
+            return self._account(self.next)
+
+    def standing(self) -> tuple[Position, Account]:
+        """Return a position before the last message, and what became of the messages up to there; for any thread."""
+        with self.lock:
+            position = Position(self.boot, max(self.next - 1, 0))
+            return position, self._account(position.seq)
+
+    def _account(self, due: int) -> Account:
+        settled = self.others + due
         known: dict[int, int] = {}
         for boot, last in (*self.goals, *([self.newest] if self.newest else ())):
             if last is not None:
@@ -143,7 +155,8 @@ class Stream:
         """Count a message as delivered; what is missing before it, of a boot that is not the newest, is lost."""
         if boot == self.boot:
             self.next = seq + 1
-        else:
+            return
+        with self.lock:
             self.others += seq + 1 - self.older[boot]
             self.lost += seq - self.older[boot]
             self.older[boot] = seq + 1
@@ -166,9 +179,10 @@ class Stream:
             oldest = next(iter(self.older))
             del self.older[oldest]
             self.ended.discard(oldest)
-        self.older[self.boot] = self.next
-        self.others += self.next - (due or 0)
-        self.boot, self.next = boot, due or 0
+        with self.lock:
+            self.older[self.boot] = self.next
+            self.others += self.next - (due or 0)
+            self.boot, self.next = boot, due or 0
 
     def go_back(self) -> None:
         """Go back to the boot before one of which there was nothing: perhaps nobody has sent any of it."""
@@ -177,8 +191,9 @@ class Stream:
             self.unknown_ends -= 1
             if (end := Lost(self.topic, boot, due, None)) in self.losses:
                 self.losses.remove(end)
-        self.others -= due
-        self.boot, self.next = boot, due
+        with self.lock:
+            self.others -= due
+            self.boot, self.next = boot, due
 
     def lose(self, last: int | None) -> None:
         """Go past what is missing of the boot up to a seq. Up to an end that nobody knows there is nothing to count."""
@@ -186,10 +201,11 @@ class Stream:
             return
         missing = last + 1 - self.next
         refused, self.refused = min(self.refused, missing), 0
-        self.rejected += refused
-        self.lost += missing - refused
         self.losses.append(Lost(self.topic, self.boot, self.next, last))
-        self.next = last + 1
+        with self.lock:
+            self.rejected += refused
+            self.lost += missing - refused
+            self.next = last + 1
 
     def insert(self, boots: Iterable[int]) -> None:
         """Want also the boots between this one and the next of which nothing was heard live.

@@ -206,11 +206,9 @@ class Streams:
 
         The last one may be on its way to the plugin still, and is to be asked for once more.
         """
-        standings = {}
-        for topic, (boot, seq) in self.positions().items():
-            position = Position(boot, max(seq - 1, 0))
-            standings[topic] = position, self._streams[topic].account(position.seq)
-        return standings
+        if not self.is_helped:
+            return {}
+        return {topic: stream.standing() for topic, stream in self._streams.copy().items()}
 
     def account(self, topic: bytes) -> Account | None:
         """Return what became of the messages of a topic, None if nothing was heard of it."""

@@ -1,7 +1,9 @@
 """What a subscriber takes of each wattmeter, in which order, and what it asks for again."""
 
 import random
-from itertools import chain, islice
+import sys
+from itertools import chain, islice, product
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -565,6 +567,29 @@ def test_everything_is_taken_once_and_in_order_or_lost(chance: random.Random, dr
     assert account(streams).delivered == len(taken)
     assert account(streams).lost == len(lost)
     assert account(streams).settled == account(streams).produced == len(taken) + len(lost)
+
+
+def test_what_is_saved_holds_together_though_the_bus_goes_on():
+    """Each boot has three messages: of the number n there are 3 n before it, and as many as its position says."""
+    topics = [b"%d." % number for number in range(500)]
+    streams = Streams({topic: Position(0, 0) for topic in topics}, spools=1)
+
+    def go_on():
+        for boot, topic in product(range(1, 25), topics):
+            streams._streams[topic].lose(2)
+            streams._streams[topic].begin(boot)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    bus = Thread(target=go_on)
+    try:
+        bus.start()
+        while bus.is_alive():
+            for position, account in streams.standings().values():
+                assert account.settled == 3 * position.boot + position.seq
+    finally:
+        sys.setswitchinterval(before)
+        bus.join()
 
 
 def test_a_spool_cannot_make_up_topics_without_end(clock):
