@@ -36,7 +36,7 @@ from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
 from kwapi.streams import Streams
 from kwapi.transport import Transport
-from kwapi.upstream import Answer, Upstream
+from kwapi.upstream import Answer, Upstream, up_to_hole
 
 LOG = logging.getLogger(__name__)
 
@@ -142,9 +142,11 @@ class Service:
         except CannotRead as error:
             LOG.warning("a question is not answered: %s", error)
             return MAX_QUESTION
-        if self._upstream.sockets and answer.lacks(question):
-            self._upstream.ask(question, answer)
-            return MAX_QUESTION
+        if self._upstream.sockets:
+            if answer.lacks(question):
+                self._upstream.ask(question, answer)
+                return MAX_QUESTION
+            answer.frames = up_to_hole(answer.frames)
         return self._send(answer)
 
     def _send(self, answer: Answer) -> int:

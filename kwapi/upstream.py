@@ -6,13 +6,14 @@ Nothing is verified here: who asked does that. What comes is passed on and not k
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
 import zmq
 
 from kwapi.errors import BadMessage
-from kwapi.questions import HELLO, NO_QUESTION, Frames, Runs, Since, Wanted, encode, page_of, read_answer
+from kwapi.questions import HELLO, LAST, NO_QUESTION, Frames, Runs, Since, Wanted, encode, page_of, read_answer
 from kwapi.sockets import open_socket
 from kwapi.spool.segment import read_frame
 from kwapi.transport import Transport
@@ -54,7 +55,7 @@ class Answer:
             ends = [end for end in (self.said.end, said.end) if end is not None]
             self.said = Frames(max(ends, default=None), sorted({*self.said.boots, *said.boots}))
             if first_of(frames) < first_of(self.frames):
-                self.frames = frames
+                self.frames = up_to_hole(frames)
 
 
 @dataclass(slots=True)
@@ -140,6 +141,17 @@ class Upstream:
             self.sockets[spool].send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             LOG.debug("nobody takes questions at the spool %d before us", spool)
+
+
+def up_to_hole(frames: Sequence[bytes]) -> list[bytes]:
+    """Return the frames up to the first after which one is missing: another spool may have that."""
+    found: list[bytes] = []
+    with suppress(BadMessage):
+        for due, frame in enumerate(frames, int(min(first_of(frames), LAST))):
+            if read_frame(frame).seq != due:
+                break
+            found.append(frame)
+    return found
 
 
 def first_of(frames: Sequence[bytes]) -> float:

@@ -318,6 +318,29 @@ def test_what_a_spool_lacks_it_asks_of_the_one_before_it(site, branch):
     assert after.gate.lost == 0
 
 
+def test_a_hole_in_the_middle_of_what_a_spool_has_is_asked_of_the_one_before_it(site, branch):
+    """The branch was away for a while."""
+    before = Plugin(site)
+    with before.running():
+        heard(before, site)
+    spool, endpoint = branch
+    keep = site.publisher._keep
+    site.publisher._keep = both = lambda frame: (keep(frame), spool.hand(frame))
+    site.publish(20)
+    site.publisher._keep = keep
+    site.publish(20)
+    site.publisher._keep = both
+    site.publish(20)
+    eventually(lambda: spool.kept == 40)
+    after = Plugin(site, before.streams.positions(), spools=[endpoint])
+    with after.running():
+        eventually(lambda: site.publish(1) or len(after.taken) > 65)
+        eventually(lambda: after.streams.behind() == 0)
+    taken = before.taken + after.taken
+    assert taken == all_of(site, before)[: len(taken)]
+    assert after.gate.lost == 0
+
+
 def test_what_may_be_in_a_spool_that_is_away_is_waited_for(site, branch):
     """The branch has what came before and after, and the site's spool what came between, and is away."""
     before = Plugin(site)

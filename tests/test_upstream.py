@@ -5,7 +5,7 @@ import zmq
 
 from kwapi.questions import HELLO, Frames, Runs, Since, Wanted
 from kwapi.transport import Transport
-from kwapi.upstream import AT_ONCE, PATIENCE, Answer, Upstream, first_of
+from kwapi.upstream import AT_ONCE, PATIENCE, Answer, Upstream, first_of, up_to_hole
 from tests.clock import Clock
 from tests.messages import frame
 
@@ -22,6 +22,16 @@ def test_what_comes_earlier_is_taken_with_all_boots_and_the_later_end():
     assert (ours.said, [first_of([each]) for each in ours.frames]) == (Frames(12, [A, B]), [4, 5])
     ours.learn(Frames(None, [B]), [frame(seq=6)])
     assert (ours.said, first_of(ours.frames)) == (Frames(12, [A, B]), 4)
+
+
+def test_what_comes_after_a_hole_is_left_out():
+    """It would say that nobody has what is missing."""
+    frames = [frame(seq=seq) for seq in (3, 4, 7, 8)]
+    assert up_to_hole(frames) == frames[:2]
+    assert up_to_hole([]) == up_to_hole([b"junk", frames[0]]) == []
+    ours = answer(Frames(9, [A]), frame(seq=7))
+    ours.learn(Frames(12, [A]), frames)
+    assert ours.frames == frames[:2]
 
 
 def test_of_two_pages_only_what_both_cover_is_told():
