@@ -24,7 +24,8 @@ Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class Durations:
     """Counts the requests of an application."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
         self._lock = Lock()
         self._counts: dict[tuple[str, int], list[int]] = {}  # by path and status, for each bound and beyond
         self._seconds: dict[tuple[str, int], float] = {}
@@ -47,7 +48,7 @@ class Durations:
 
     def _note(self, response: Response) -> Response:
         asked = request._get_current_object()  # type: ignore[attr-defined]  # each look through the proxy costs
-        seconds = perf_counter() - asked.environ[BEGUN]
+        seconds = self._clock() - asked.environ[BEGUN]
         rule = asked.url_rule
         key = (UNKNOWN if rule is None else rule.rule, response.status_code)
         place = bisect_left(BOUNDS, seconds)
