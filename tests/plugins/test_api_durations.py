@@ -71,4 +71,4 @@ def test_how_long_a_request_takes_counts_from_when_a_thread_took_it(ago, buckets
         "10.0",
         "+Inf",
     ]
-    assert [each.value for each in family.samples if each.name.endswith("_sum")] == [ago]
+    assert [each.value for each in family.samples if each.name.endswith("_sum")] == [pytest.approx(ago)]
