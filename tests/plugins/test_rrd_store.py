@@ -15,6 +15,7 @@ from kwapi.measurement import NAME_BYTES, probe_problem
 from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, probe_of
 from kwapi.plugins.rrd.store import Store
+from kwapi.plugins.rrd.tool import Tool
 from tests.clock import Clock
 from tests.messages import health, message
 from tests.waiting import eventually
@@ -214,6 +215,31 @@ def test_a_probe_is_down_or_muted_as_its_wattmeter_says(store, clock):
     clock.now += 100
     assert state() == ("stale", "", True)
     assert store.probe("taurus-2") is None
+
+
+class Stumbling(Tool):
+    """Fails to update a file once."""
+
+    has_failed = False
+
+    def calls(self, calls):
+        if self.has_failed or "update" not in {name for name, *_ in calls}:
+            return super().calls(calls)
+        self.has_failed = True
+        return [rrdtool.OperationalError("somebody else has it")] * len(calls)
+
+
+def test_what_comes_late_is_not_lost_to_a_fault_that_passes(tmp_path, clock):
+    """Ten minutes of a spool wait to be written."""
+    store = Store(tmp_path / "rrd", tool=Stumbling(), clock=clock, steady_clock=clock)
+    for second in range(600):
+        store.add_late(message(seq=second, timestamp=NOW - 600 + second, w=[float(second)]))
+    store.flush()
+    assert [probe.broken for probe in store.probes()] == [True]
+    store.flush()
+    assert [probe.broken for probe in store.probes()] == [False]
+    means = list(fetch(store, start=NOW - 600, resolution=10).values())
+    assert means[:59] == [pytest.approx(10 * row + 5.5) for row in range(59)]
 
 
 def test_what_comes_late_is_not_shown_as_if_it_were_now_and_what_is_ahead_is(store, clock):

@@ -169,7 +169,7 @@ class Files:
                 one.written = max(values.times[-1], one.written)
                 continue
             with self._lock:
-                one.keep(values)
+                one.keep(values, everything=not one.broken)  # hours may wait that come from a spool, and it may pass
             one.unsure = True
             if not one.broken:
                 failed.append((one, error))

@@ -88,10 +88,11 @@ class Series:
         self.times, self.values, self.widest = [], [], self.max_gap
         return waiting
 
-    def keep(self, waiting: Waiting) -> None:
-        """Take back what could not be written; the oldest is lost when there is too much."""
-        self.times = (waiting.times + self.times)[-KEPT:]
-        self.values = (waiting.values + self.values)[-KEPT:]
+    def keep(self, waiting: Waiting, *, everything: bool = False) -> None:
+        """Take back what could not be written; the oldest is lost when there is too much, unless it all is to stay."""
+        first = 0 if everything else -KEPT
+        self.times = (waiting.times + self.times)[first:]
+        self.values = (waiting.values + self.values)[first:]
         self.widest = max(waiting.widest, self.widest)
         self.opened = False
 
