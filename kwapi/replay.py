@@ -28,7 +28,6 @@ from kwapi.questions import (
     Wanted,
     encode,
     page_of,
-    read_answer,
     read_question,
 )
 from kwapi.sockets import POLL, open_socket
@@ -36,7 +35,7 @@ from kwapi.spool.reader import CannotRead, Reader
 from kwapi.stream import Ask
 from kwapi.streams import Streams
 from kwapi.transport import Transport
-from kwapi.upstream import Answer, Upstream, up_to_hole
+from kwapi.upstream import Answer, Upstream, answers_at, up_to_hole
 
 LOG = logging.getLogger(__name__)
 
@@ -244,21 +243,9 @@ class Client:
             self._send(ask.spool, number, Wanted(ask.topic, ask.boot, ask.first, ask.last))
 
     def answers(self) -> Iterator[tuple[Ask, Frames, list[bytes]]]:
-        """Yield each answer that has come, to what it was asked, and its frames.
-
-        A spool that sends more than we ask for keeps nobody from what is live.
-        """
+        """Yield each answer that has come, to what it was asked, and its frames."""
         for spool, socket in enumerate(self.sockets):
-            for _ in range(AT_ONCE):
-                try:
-                    number, answer, *frames = socket.recv_multipart(zmq.NOBLOCK)
-                    said = read_answer(answer)
-                except zmq.Again:
-                    break
-                except NO_QUESTION as error:
-                    LOG.debug("an answer that is none: %s", error)
-                    continue
-                key = int.from_bytes(number, "big")
+            for key, said, frames in answers_at(socket, AT_ONCE):
                 if isinstance(said, Runs):
                     if key in self._searches and self._searches[key][0] == spool:
                         self._found(key, said)

@@ -117,16 +117,7 @@ class Upstream:
             socket.close(linger=0)
 
     def _heard(self, spool: int) -> Iterator[Answer]:
-        for _ in range(AT_ONCE):
-            try:
-                number, answer, *frames = self.sockets[spool].recv_multipart(zmq.NOBLOCK)
-                said = read_answer(answer)
-            except zmq.Again:
-                return
-            except NO_QUESTION as error:
-                LOG.debug("an answer that is none: %s", error)
-                continue
-            key = int.from_bytes(number, "big")
+        for key, said, frames in answers_at(self.sockets[spool], AT_ONCE):
             pending = self._pending.get(key)
             if pending is None or spool not in pending.asked:
                 continue
@@ -141,6 +132,23 @@ class Upstream:
             self.sockets[spool].send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             LOG.debug("nobody takes questions at the spool %d before us", spool)
+
+
+def answers_at(socket: "zmq.Socket[bytes]", most: int) -> Iterator[tuple[int, Frames | Runs, list[bytes]]]:
+    """Yield what has come at a socket, so many at most: the number of the question, its answer and the frames.
+
+    A spool that sends more than it was asked for keeps nobody from anything else.
+    """
+    for _ in range(most):
+        try:
+            number, answer, *frames = socket.recv_multipart(zmq.NOBLOCK)
+            said = read_answer(answer)
+        except zmq.Again:
+            return
+        except NO_QUESTION as error:
+            LOG.debug("an answer that is none: %s", error)
+            continue
+        yield int.from_bytes(number, "big"), said, frames
 
 
 def up_to_hole(frames: Sequence[bytes]) -> list[bytes]:

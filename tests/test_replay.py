@@ -1,130 +1,26 @@
 """What a subscriber missed comes back from a spool, over real sockets."""
 
 import socket
-import threading
 import time
-from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import msgspec
 import pytest
 import zmq
 
-from kwapi.bus import Publisher, Subscriber
 from kwapi.errors import ConfigError
-from kwapi.gate import Gate
-from kwapi.measurement import Measurement
 from kwapi.plugins.positions import Positions
 from kwapi.questions import PAGE_RUNS, Frames, Runs, Wanted, encode, read_question
 from kwapi.replay import Client, Service
-from kwapi.signing import KeyRing, key_from, sign
-from kwapi.spool.store import Spool
+from kwapi.signing import key_from, sign
 from kwapi.stream import Position
 from kwapi.streams import Streams
 from tests.messages import KEY, frame, health
+from tests.replaying import DeafGate, LossyGate, Plugin, Site, all_of, heard
 from tests.waiting import eventually
 
 HUGE = [b"12345678", msgspec.msgpack.encode({"type": "frames", "topic": b"lyon.pdu1.", "boot": 2**64 - 1, "first": 0})]
 DEEP = [b"12345678", b"\x82\xa4type\xa4runs\xa1x" + b"\x91" * 1010]
-
-
-@contextmanager
-def running(work):
-    stop = threading.Event()
-    thread = threading.Thread(target=work, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-class Site:
-    """A publisher with a spool, and subscribers that come and go."""
-
-    def __init__(self, directory):
-        self.bus, self.replay = f"ipc://{directory}/bus", f"ipc://{directory}/replay"
-        self.forgets = False  # the spool
-        self._closing = ExitStack()
-        self.spool = Spool(directory / "spool", max_bytes=16 << 20, max_age=3600.0)
-        self._closing.enter_context(running(self.spool.run))
-        self._directory = directory
-        self.open_replay()
-        self.start()
-
-    def open_replay(self):
-        self._replay = ExitStack()
-        self._replay.enter_context(running(Service(self.replay, self._directory / "spool").run))
-
-    def close_replay(self):
-        self._replay.close()
-
-    def start(self):
-        self.publisher = Publisher(self.bus, KEY, keep=lambda frame: None if self.forgets else self.spool.hand(frame))
-        self.senders = {}
-
-    def restart(self):
-        self.publisher.close()
-        self.start()
-
-    def publish(self, count, wattmeter="lyon.pdu1"):
-        sender = self.senders.setdefault(wattmeter, self.publisher.sender(wattmeter, 1.0))
-        for _ in range(count):
-            sender.publish([Measurement(f"{wattmeter}-1", watts=1.0)], time.time(), time.monotonic())
-
-    def close(self):
-        self.publisher.close()
-        self.close_replay()
-        self._closing.close()
-
-
-class LossyGate(Gate):
-    """One that every third message does not reach."""
-
-    heard = 0
-
-    def take(self, frame):
-        self.heard += 1
-        return super().take(frame) if self.heard % 3 else None
-
-
-class DeafGate(Gate):
-    """One that hears of health only, while it is so."""
-
-    heard, is_deaf = 0, False
-
-    def take(self, frame):
-        if self.is_deaf and not frame.startswith(b"kwapi."):
-            self.heard += 1
-            return None
-        return super().take(frame)
-
-
-class Plugin:
-    """A subscriber that writes down what it is given."""
-
-    def __init__(self, site, positions=None, since=None, key=KEY, gate=Gate, spools=None):
-        self.taken, self.late, self.shown = [], [], []
-        self.streams = Streams(positions, spools=1)
-        self.gate = gate(KeyRing([key]), streams=self.streams)
-        self.subscriber = Subscriber([site.bus], [], self.gate, spools=spools or [site.replay], since=since)
-
-    def running(self):
-        return running(
-            lambda stop: self.subscriber.run(stop, self.add, add_late=self.add_late, show=self._noting(self.shown))
-        )
-
-    def add(self, message):
-        self._noting(self.taken)(message)
-
-    def add_late(self, message):
-        self.add(message)
-        self._noting(self.late)(message)
-
-    def _noting(self, notes):
-        return lambda message: notes.append((message.wattmeter, message.boot, message.seq))
 
 
 @pytest.fixture
@@ -132,24 +28,6 @@ def site(tmp_path):
     site = Site(tmp_path)
     yield site
     site.close()
-
-
-def heard(plugin, site, wattmeter="lyon.pdu1"):
-    """Publish until the plugin hears it, once it knows that there is a spool."""
-    eventually(lambda: plugin.streams.is_helped)
-
-    def is_heard():
-        site.publish(1, wattmeter)
-        return any(taken[0] == wattmeter for taken in plugin.taken)
-
-    eventually(is_heard)
-
-
-def all_of(site, plugin, wattmeter="lyon.pdu1"):
-    """Return what the publisher has sent of a wattmeter since the plugin first heard it."""
-    first = next(seq for name, _, seq in plugin.taken if name == wattmeter)
-    end = site.publisher._seq[f"{wattmeter}.".encode()]
-    return [(wattmeter, site.publisher.boot, seq) for seq in range(first, end)]
 
 
 def test_a_plugin_that_was_away_gets_all_it_missed(site):
@@ -286,81 +164,6 @@ def test_frames_of_another_key_are_not_believed_out_of_a_spool_either(site, tmp_
         site.publish(5)
         eventually(lambda: site.publish(1) or plugin.gate.rejected["unknown key"] > 3)
     assert plugin.taken == []
-
-
-@pytest.fixture
-def branch(site, tmp_path):
-    """Return a spool of another daemon, which asks on at the site's for what it lacks, and where it answers."""
-    spool, endpoint = Spool(tmp_path / "branch", max_bytes=16 << 20, max_age=3600.0), f"ipc://{tmp_path}/branch-replay"
-    service = Service(endpoint, tmp_path / "branch", upstream=[site.replay, f"ipc://{tmp_path}/nobody"])
-    with running(spool.run), running(service.run):
-        yield spool, endpoint
-
-
-def test_what_a_spool_lacks_it_asks_of_the_one_before_it(site, branch):
-    before = Plugin(site)
-    with before.running():
-        heard(before, site)
-    spool, endpoint = branch
-    keep, site.publisher._keep = site.publisher._keep, lambda frame: (site.spool.hand(frame), spool.hand(frame))
-    site.publish(50)
-    site.publisher._keep = keep
-    site.publish(200)
-    site.publish(20, "paris.pdu9")  # of which nobody but the site's spool has ever heard
-    after = Plugin(site, before.streams.positions(), since=time.time() - 3600, spools=[endpoint])
-    with after.running():
-        eventually(lambda: site.publish(1) or len(after.taken) > 270)
-        eventually(lambda: ("paris.pdu9", site.publisher.boot, 19) in after.taken)
-        eventually(lambda: after.streams.behind() == 0)
-    assert [seq for name, _, seq in after.taken if name == "paris.pdu9"] == list(range(20))
-    taken = before.taken + [taken for taken in after.taken if taken[0] == "lyon.pdu1"]
-    assert taken == all_of(site, before)[: len(taken)]
-    assert after.gate.lost == 0
-
-
-def test_a_hole_in_the_middle_of_what_a_spool_has_is_asked_of_the_one_before_it(site, branch):
-    """The branch was away for a while."""
-    before = Plugin(site)
-    with before.running():
-        heard(before, site)
-    spool, endpoint = branch
-    keep = site.publisher._keep
-    site.publisher._keep = both = lambda frame: (keep(frame), spool.hand(frame))
-    site.publish(20)
-    site.publisher._keep = keep
-    site.publish(20)
-    site.publisher._keep = both
-    site.publish(20)
-    eventually(lambda: spool.kept == 40)
-    after = Plugin(site, before.streams.positions(), spools=[endpoint])
-    with after.running():
-        eventually(lambda: site.publish(1) or len(after.taken) > 65)
-        eventually(lambda: after.streams.behind() == 0)
-    taken = before.taken + after.taken
-    assert taken == all_of(site, before)[: len(taken)]
-    assert after.gate.lost == 0
-
-
-def test_what_may_be_in_a_spool_that_is_away_is_waited_for(site, branch):
-    """The branch has what came before and after, and the site's spool what came between, and is away."""
-    before = Plugin(site)
-    with before.running():
-        heard(before, site)
-    spool, endpoint = branch
-    keep = site.publisher._keep
-    site.publish(20)
-    site.publisher._keep = lambda frame: (keep(frame), spool.hand(frame))
-    site.publish(20)
-    site.close_replay()
-    after = Plugin(site, before.streams.positions(), spools=[endpoint])
-    with after.running():
-        eventually(lambda: site.publish(1) or after.shown)
-        eventually(lambda: after.streams.accounts()[b"lyon.pdu1."].awaited > 20)
-        site.open_replay()
-        eventually(lambda: after.taken[-1:] >= after.shown[-1:])
-    taken = before.taken + after.taken
-    assert taken == all_of(site, before)[: len(taken)]
-    assert after.gate.lost == 0
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from kwapi.streams import Streams
 from tests.clock import Clock
 from tests.messages import frame, health, message
 from tests.test_bus import free_endpoint
-from tests.test_replay import running
+from tests.threads import running
 from tests.waiting import eventually
 
 WATTMETERS = ("lyon.pdu1", "lyon.pdu2", "paris.pdu1")

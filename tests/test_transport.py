@@ -24,8 +24,9 @@ from kwapi.streams import Streams
 from kwapi.transport import Transport
 from tests.certificates import Keys, Tap
 from tests.messages import KEY
+from tests.replaying import LossyGate
 from tests.test_bus import free_endpoint
-from tests.test_replay import LossyGate, running
+from tests.threads import running
 from tests.waiting import eventually
 
 
