@@ -5,7 +5,6 @@ So a flood under one name leaves the others a quarter of `spool_hours` at the le
 that is too small for it is kept for less long, without a hole.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 
 from kwapi.spool.segment import Frame
@@ -21,31 +20,48 @@ class Quota:
 
     def __init__(self, size: int, *, sources: Iterable[tuple[bytes, int]] = (), before: Iterable[bytes] = ()) -> None:
         """``size`` in bytes, the (topic, boot) that are in it already, and the topics of the segment before."""
-        self.topics: Counter[bytes] = Counter()  # how many boots of each
         self.is_full = False  # for one of them, so that a new segment is wanted
         self._size, self._share = size, SHARE * size
-        self._sources: set[tuple[bytes, int]] = set()
+        self._wattmeters: dict[bytes, _Wattmeter] = {}  # by topic
+        self._sources = 0
         self._expected = set(before)
-        self._used: dict[bytes, int] = {}  # bytes, by topic
         for topic, boot in sources:
             self._count(topic, boot)
+
+    @property
+    def topics(self) -> Iterable[bytes]:
+        """Return the topics of the wattmeters that are in it."""
+        return self._wattmeters.keys()
 
     def refuse(self, frame: Frame, elapsed: float) -> str | None:
         """Return why a frame may not be kept, None if it may; ``elapsed`` of the segment's time, from 0 to 1."""
         topic, boot, _, _, content = frame
-        if (topic, boot) not in self._sources:
-            if len(self._sources) >= MAX_SOURCES or self.topics[topic] >= MAX_BOOTS:
+        wattmeter = self._wattmeters.get(topic)
+        if wattmeter is None or boot not in wattmeter.boots:
+            if self._sources >= MAX_SOURCES or (wattmeter is not None and len(wattmeter.boots) >= MAX_BOOTS):
                 return "too many publishers"
-            self._count(topic, boot)
-        used = self._used.get(topic, 0) + len(content)
+            wattmeter = self._count(topic, boot)
+        used = wattmeter.used + len(content)
         if used > self._share and used > self._size / len(self._expected):
             if elapsed < WHILE:
                 return "its wattmeter has its share"
             self.is_full = True
-        self._used[topic] = used
+        wattmeter.used = used
         return None
 
-    def _count(self, topic: bytes, boot: int) -> None:
-        self._sources.add((topic, boot))
-        self.topics[topic] += 1
+    def _count(self, topic: bytes, boot: int) -> "_Wattmeter":
+        wattmeter = self._wattmeters.setdefault(topic, _Wattmeter())
+        wattmeter.boots.add(boot)
+        self._sources += 1
         self._expected.add(topic)
+        return wattmeter
+
+
+class _Wattmeter:
+    """What a segment has of one wattmeter."""
+
+    __slots__ = ("boots", "used")
+
+    def __init__(self) -> None:
+        self.boots: set[int] = set()
+        self.used = 0  # bytes
