@@ -16,13 +16,31 @@ from tests.messages import message
 PROBES = ["a", "b", "Ünï rack.1"]
 
 
-def collector_of(directory, boot_id="boot one", **clocks):
-    return Collector(Registers(directory, boot_id=boot_id), **{"clock": Clock(), "wall_clock": Clock(1010.0), **clocks})
+def open_collector(directory, boot_id="boot one", of=Registers, **clocks):
+    return Collector(of(directory, boot_id=boot_id), **{"clock": Clock(), "wall_clock": Clock(1010.0), **clocks})
+
+
+@pytest.fixture
+def collector_of():
+    """Return what opens a collector; what a test leaves open is closed after it."""
+    opened = []
+
+    def collector_of(*arguments, **given):
+        opened.append(open_collector(*arguments, **given))
+        return opened[-1]
+
+    yield collector_of
+    for collector in opened:
+        if collector._registers.events._file is not None:
+            killed(collector)
 
 
 def killed(collector):
     """Leave the files as kill -9 does."""
-    os.close(collector._registers._lock)
+    registers = collector._registers
+    registers._slots.close()
+    registers.events.close()
+    os.close(registers._lock)
 
 
 def feed(collector, *rows, probes=PROBES, boot=1):
@@ -38,7 +56,7 @@ def kwhs(collector):
     return {name: reading.kwh for name, reading in collector.readings().items()}
 
 
-def test_after_kill_9_everything_that_was_served_is_there(tmp_path):
+def test_after_kill_9_everything_that_was_served_is_there(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 7200.0))
     killed(before)
@@ -49,7 +67,7 @@ def test_after_kill_9_everything_that_was_served_is_there(tmp_path):
 
 
 @pytest.mark.parametrize(("down", "kwh", "unknown"), [(60, 0.06 + 0.01, 0), (61, 0.01, 61)])
-def test_the_time_between_is_integrated_if_it_is_short_and_else_unknown(tmp_path, down, kwh, unknown):
+def test_the_time_between_is_integrated_if_it_is_short_and_else_unknown(collector_of, tmp_path, down, kwh, unknown):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0))
     killed(before)
@@ -59,7 +77,7 @@ def test_the_time_between_is_integrated_if_it_is_short_and_else_unknown(tmp_path
     assert {state.unknown_seconds for state in after.snapshot().probes} == {unknown}
 
 
-def test_a_register_bridges_the_time_between_exactly(tmp_path):
+def test_a_register_bridges_the_time_between_exactly(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0, 50.0), (10, 3600.0, 50.5))
     killed(before)
@@ -69,7 +87,7 @@ def test_a_register_bridges_the_time_between_exactly(tmp_path):
     assert after.events("a") == []
 
 
-def test_what_a_restart_interrupts_goes_on_as_without_it(tmp_path):
+def test_what_a_restart_interrupts_goes_on_as_without_it(collector_of, tmp_path):
     """Every state that a register can be in: after a step back, with watts pending, ahead of a silent register."""
     rows = [(0, 100.0, 8000.0), (1, 100.0, 8000.5), (2, 100.0, 8000.2), (9, 100.0), (80, 100.0), (90, 100.0)]
     rows += [(95, 100.0, 8000.6), (100, 100.0, 3.0), (105, 100.0, 3.1), (110, 100.0, 8000.8), (300, 50.0), (301, 50.0)]
@@ -90,7 +108,7 @@ def energy(collector):
     return {name: probe.energy for name, probe in collector._probes.items()}
 
 
-def test_what_was_counted_before_the_restart_is_not_counted_again(tmp_path):
+def test_what_was_counted_before_the_restart_is_not_counted_again(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0), (20, 3600.0))
     killed(before)
@@ -101,7 +119,7 @@ def test_what_was_counted_before_the_restart_is_not_counted_again(tmp_path):
     assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.04))
 
 
-def test_what_two_boots_counted_before_the_restart_is_not_counted_again(tmp_path):
+def test_what_two_boots_counted_before_the_restart_is_not_counted_again(collector_of, tmp_path):
     """Positions are saved every few seconds: a spool is asked from the boot on that was the publisher's then."""
     before = collector_of(tmp_path)
     both = [((0, 3600.0), (10, 3600.0)), ((12, 3600.0), (20, 3600.0))]
@@ -115,7 +133,7 @@ def test_what_two_boots_counted_before_the_restart_is_not_counted_again(tmp_path
     assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.08))
 
 
-def test_a_restart_of_both_with_the_clock_set_back_loses_nothing_and_counts_nothing_twice(tmp_path):
+def test_a_restart_of_both_with_the_clock_set_back_loses_nothing_and_counts_nothing_twice(collector_of, tmp_path):
     """Boot 1 had its clock half a minute ahead; the spool is asked from there on."""
     before = collector_of(tmp_path)
     early, late = [((30, 3600.0), (40, 3600.0)), ((12, 3600.0), (20, 3600.0))], [((21, 3600.0), (31, 3600.0))]
@@ -144,8 +162,8 @@ class Dying(Registers):
         super().write(probe)
 
 
-def test_a_kill_in_the_midst_of_a_message_costs_none_of_its_probes_anything(tmp_path):
-    before = Collector(Dying(tmp_path, boot_id="boot one"), clock=Clock(), wall_clock=Clock(1010.0))
+def test_a_kill_in_the_midst_of_a_message_costs_none_of_its_probes_anything(collector_of, tmp_path):
+    before = collector_of(tmp_path, of=Dying)
     feed(before, (0, 3600.0), (10, 3600.0), (20, 3600.0))
     with pytest.raises(Killed):
         feed(before, (30, 7200.0))
@@ -155,7 +173,7 @@ def test_a_kill_in_the_midst_of_a_message_costs_none_of_its_probes_anything(tmp_
     assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.01 + 0.01 + 0.02 + 0.01))
 
 
-def test_a_boot_that_is_lower_is_taken_once_its_clock_is_ahead(tmp_path):
+def test_a_boot_that_is_lower_is_taken_once_its_clock_is_ahead(collector_of, tmp_path):
     """kwapi-drivers was moved to a machine whose clock is behind, while kwapi-api was away."""
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0), boot=5)
@@ -165,7 +183,7 @@ def test_a_boot_that_is_lower_is_taken_once_its_clock_is_ahead(tmp_path):
     assert kwhs(after) == dict.fromkeys(PROBES, pytest.approx(0.07 + 0.001))
 
 
-def test_a_replay_of_an_earlier_boot_does_not_take_over_after_a_restart(tmp_path):
+def test_a_replay_of_an_earlier_boot_does_not_take_over_after_a_restart(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (20, 3600.0), boot=2)
     killed(before)
@@ -178,7 +196,7 @@ def test_a_replay_of_an_earlier_boot_does_not_take_over_after_a_restart(tmp_path
     assert after.conflicts.counts == {"lyon.pdu1": 1}
 
 
-def test_a_probe_silent_since_long_is_known_but_not_listed_and_its_energy_goes_on(tmp_path):
+def test_a_probe_silent_since_long_is_known_but_not_listed_and_its_energy_goes_on(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0, 5.0), (10, 3600.0, 5.5))
     before._registers.close()
@@ -189,7 +207,7 @@ def test_a_probe_silent_since_long_is_known_but_not_listed_and_its_energy_goes_o
     assert kwhs(after) == dict.fromkeys(PROBES, 1.0)
 
 
-def test_a_power_loss_of_the_machine_is_an_event_of_every_probe(tmp_path, caplog):
+def test_a_power_loss_of_the_machine_is_an_event_of_every_probe(collector_of, tmp_path, caplog):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0))
     killed(before)
@@ -199,7 +217,7 @@ def test_a_power_loss_of_the_machine_is_an_event_of_every_probe(tmp_path, caplog
 
 
 @pytest.mark.parametrize(("closed", "boot_id"), [(True, "boot two"), (False, "boot one")])
-def test_a_proper_stop_or_a_kill_alone_is_no_power_loss(tmp_path, closed, boot_id):
+def test_a_proper_stop_or_a_kill_alone_is_no_power_loss(collector_of, tmp_path, closed, boot_id):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0))
     if closed:
@@ -209,7 +227,7 @@ def test_a_proper_stop_or_a_kill_alone_is_no_power_loss(tmp_path, closed, boot_i
     assert collector_of(tmp_path, boot_id=boot_id).events("a") == []
 
 
-def test_what_a_power_loss_took_a_register_gives_back(tmp_path):
+def test_what_a_power_loss_took_a_register_gives_back(collector_of, tmp_path):
     """The disk has the file as it was at the last sync."""
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0, 50.0), (10, 3600.0, 50.5))
@@ -224,7 +242,7 @@ def test_what_a_power_loss_took_a_register_gives_back(tmp_path):
     assert kwhs(after) == dict.fromkeys(PROBES, 1.0)
 
 
-def test_a_stopped_task_leaves_the_files_as_a_whole(tmp_path):
+def test_a_stopped_task_leaves_the_files_as_a_whole(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0))
     stop = threading.Event()
@@ -262,7 +280,7 @@ def test_a_directory_that_cannot_be_used_is_a_mistake_of_the_configuration(tmp_p
         Registers(tmp_path / "file")
 
 
-def test_the_file_grows_with_the_probes(tmp_path):
+def test_the_file_grows_with_the_probes(collector_of, tmp_path):
     names = [f"p{number}" for number in range(3 * FIRST_SLOTS)]
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0), probes=names)
@@ -272,7 +290,7 @@ def test_the_file_grows_with_the_probes(tmp_path):
     assert kwhs(after) == kwhs(before)
 
 
-def test_a_file_of_another_version_is_kept_aside(tmp_path, caplog):
+def test_a_file_of_another_version_is_kept_aside(collector_of, tmp_path, caplog):
     (tmp_path / "registers").write_bytes(b"kwapi energy 7\n" + b"of the future" * 1000)
     collector = collector_of(tmp_path)
     assert "has version 7, not 1" in caplog.text
@@ -283,7 +301,7 @@ def test_a_file_of_another_version_is_kept_aside(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("content", [b"x", b"\x00" * 5000 + b"x" * 2000, b"\xff" * 100_000])
-def test_a_file_of_something_else_is_kept_aside(tmp_path, caplog, content):
+def test_a_file_of_something_else_is_kept_aside(collector_of, tmp_path, caplog, content):
     for number in (1, 2):
         (tmp_path / "registers").write_bytes(content)
         killed(collector_of(tmp_path))
@@ -292,7 +310,7 @@ def test_a_file_of_something_else_is_kept_aside(tmp_path, caplog, content):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 5000, b"kwapi energy 1\n" + b"\x00" * 5000])
-def test_a_file_in_which_nothing_stands_is_used_and_told(tmp_path, caplog, content):
+def test_a_file_in_which_nothing_stands_is_used_and_told(collector_of, tmp_path, caplog, content):
     (tmp_path / "registers").write_bytes(content)
     killed(collector_of(tmp_path))
     assert not list(tmp_path.glob("*aside*"))
@@ -302,13 +320,13 @@ def test_a_file_in_which_nothing_stands_is_used_and_told(tmp_path, caplog, conte
     assert caplog.text == ""
 
 
-def test_a_start_on_nothing_tells_of_no_damage(tmp_path, caplog):
+def test_a_start_on_nothing_tells_of_no_damage(collector_of, tmp_path, caplog):
     killed(collector_of(tmp_path))
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, HEAD)])
-def test_a_file_that_is_removed_or_cut_under_us_is_told_once(tmp_path, caplog, harm):
+def test_a_file_that_is_removed_or_cut_under_us_is_told_once(collector_of, tmp_path, caplog, harm):
     collector = collector_of(tmp_path)
     harm(tmp_path / "registers")
     collector._registers.sync()
@@ -316,7 +334,7 @@ def test_a_file_that_is_removed_or_cut_under_us_is_told_once(tmp_path, caplog, h
     assert caplog.text.count("somebody has removed or cut it") == 1
 
 
-def test_where_the_beginning_is_damaged_the_records_are_used(tmp_path, caplog):
+def test_where_the_beginning_is_damaged_the_records_are_used(collector_of, tmp_path, caplog):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0))
     killed(before)
@@ -326,7 +344,7 @@ def test_where_the_beginning_is_damaged_the_records_are_used(tmp_path, caplog):
     assert "its beginning is damaged" in caplog.text
 
 
-def test_a_damaged_record_costs_one_probe_and_is_told(tmp_path, caplog):
+def test_a_damaged_record_costs_one_probe_and_is_told(collector_of, tmp_path, caplog):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0))
     killed(before)
@@ -340,7 +358,7 @@ def test_a_damaged_record_costs_one_probe_and_is_told(tmp_path, caplog):
     assert set(kwhs(after)) == set(PROBES)
 
 
-def test_slots_that_are_missing_are_told(tmp_path, caplog):
+def test_slots_that_are_missing_are_told(collector_of, tmp_path, caplog):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0))
     killed(before)
@@ -357,18 +375,17 @@ def test_slots_that_are_missing_are_told(tmp_path, caplog):
 )
 def test_whatever_happens_to_the_file_the_start_succeeds_and_nothing_is_invented(tmp_path_factory, tears, cut):
     directory = tmp_path_factory.mktemp("torn")
-    before = collector_of(directory)
+    before = open_collector(directory)
     feed(before, *((second, 3600.0, 50.0 + second / 1000) for second in range(5)))
     true = kwhs(before)
     killed(before)
-    before._registers._slots.close()
     with (directory / "registers").open("r+b") as file:
         for place, wrong, _ in tears:
             file.seek(place)
             file.write(wrong)
         if cut is not None:
             file.truncate(cut)
-    after = collector_of(directory)
+    after = open_collector(directory)
     assert set(kwhs(after)) <= set(PROBES)
     # A record is the newest or the one before, which a measurement ago was; or it is lost as a whole.
     assert all(
@@ -379,7 +396,7 @@ def test_whatever_happens_to_the_file_the_start_succeeds_and_nothing_is_invented
     after._registers.close()
 
 
-def test_a_full_disk_keeps_new_probes_in_memory_and_tells_it_once(tmp_path, caplog):
+def test_a_full_disk_keeps_new_probes_in_memory_and_tells_it_once(collector_of, tmp_path, caplog):
     collector = collector_of(tmp_path)
     names = [f"p{number}" for number in range(FIRST_SLOTS + 5)]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -396,7 +413,7 @@ def test_a_full_disk_keeps_new_probes_in_memory_and_tells_it_once(tmp_path, capl
     assert kwhs(collector_of(tmp_path)) == dict.fromkeys(names, pytest.approx(0.02))
 
 
-def test_a_rename_that_was_cut_short_leaves_the_energy_of_both_once(tmp_path):
+def test_a_rename_that_was_cut_short_leaves_the_energy_of_both_once(collector_of, tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 3600.0), probes=["old", "new"])
     before._probes["old"].name, before._probes["old"].identity = "new", b""
