@@ -1,4 +1,3 @@
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -13,13 +12,8 @@ from kwapi.measurement import Measurement
 from kwapi.signing import KeyRing, key_from
 from tests.messages import KEY, frame
 from tests.messages import health as new_health
+from tests.ports import free_endpoint
 from tests.waiting import eventually
-
-
-def free_endpoint():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Listener:

@@ -16,8 +16,8 @@ from kwapi.questions import HELLO, encode
 from kwapi.spool.keeping import Keeping
 from kwapi.stream import Account
 from kwapi.transport import transport_of
-from tests.integration.daemons import free_port
 from tests.messages import frame
+from tests.ports import free_port
 from tests.test_layers import ROOT
 from tests.waiting import eventually
 

@@ -20,7 +20,7 @@ from kwapi.spool.store import Spool
 from kwapi.streams import Streams
 from tests.clock import Clock
 from tests.messages import frame, health, message
-from tests.test_bus import free_endpoint
+from tests.ports import free_endpoint
 from tests.threads import running
 from tests.waiting import eventually
 

@@ -14,7 +14,7 @@ from waitress.adjustments import Adjustments
 from kwapi import service
 from kwapi.errors import ConfigError, DeviceError
 from tests.clock import Clock
-from tests.integration.daemons import free_port
+from tests.ports import free_port
 from tests.waiting import eventually
 
 

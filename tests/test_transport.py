@@ -24,8 +24,8 @@ from kwapi.streams import Streams
 from kwapi.transport import Transport
 from tests.certificates import Keys, Tap
 from tests.messages import KEY
+from tests.ports import free_endpoint
 from tests.replaying import LossyGate
-from tests.test_bus import free_endpoint
 from tests.threads import running
 from tests.waiting import eventually
 

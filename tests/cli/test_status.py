@@ -13,7 +13,7 @@ from kwapi.plugins.positions import Positions
 from kwapi.signing import KeyRing
 from kwapi.stream import Account, Position
 from tests.messages import health
-from tests.test_bus import free_endpoint
+from tests.ports import free_endpoint
 
 
 def test_the_worst_state_is_the_exit_status():

@@ -21,7 +21,7 @@ from pyghmi.ipmi.private import serversession, session
 
 from kwapi.drivers.ipmi.pyghmi import send_datagram
 from kwapi.simulator import ipmi_bmc
-from tests.integration.daemons import free_port
+from tests.ports import free_port
 
 USER, PASSWORD = "user", "pa55w0rd"
 POWER_READING = "2c/02"

@@ -12,9 +12,9 @@ from kwapi import service
 from kwapi.plugins.rrd.pages import Settings
 from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.views import create_app
-from tests.integration.daemons import free_port
 from tests.integration.programs import needed_program
 from tests.messages import message
+from tests.ports import free_port
 
 QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

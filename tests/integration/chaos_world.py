@@ -25,9 +25,10 @@ from typing import Any
 from tests.integration.chaos_links import HERE, Links
 from tests.integration.chaos_record import WORKER
 from tests.integration.chaos_wires import Wires
-from tests.integration.daemons import free_port, program
+from tests.integration.daemons import program
 from tests.integration.misbehaving import Farm
 from tests.integration.programs import needed
+from tests.ports import free_port
 from tests.waiting import eventually
 
 SITES, FORWARDERS, PLUGINS = ("lyon", "paris"), ("left", "right"), ("api", "rrd")

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.integration.daemons import free_port, program
+from tests.integration.daemons import program
 from tests.integration.keystone import serve_keystone
+from tests.ports import free_port
 
 
 class SimulatedPdu:

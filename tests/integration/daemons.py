@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tests.ports import free_port
 from tests.waiting import eventually
 
 DAEMONS = ("drivers", "forwarder", "api", "rrd")
@@ -21,13 +21,6 @@ DAEMONS = ("drivers", "forwarder", "api", "rrd")
 def program(name: str) -> str:
     """Return the path of a daemon's command."""
     return str(Path(sys.executable).with_name(f"kwapi-{name}"))
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Site:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.daemons import free_port
 from tests.integration.programs import needed_program
+from tests.ports import free_port
 from tests.waiting import eventually
 
 USER, PASSWORD = "user", "pa55w0rd"

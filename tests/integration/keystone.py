@@ -18,8 +18,8 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.integration.daemons import free_port
 from tests.integration.environments import needed_environment
+from tests.ports import free_port
 from tests.waiting import eventually
 
 PASSWORDS = {name: f"{name}'s own 8-key" for name in ("admin", "kwapi", "ceilometer", "visitor")}

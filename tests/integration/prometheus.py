@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.daemons import free_port
 from tests.integration.programs import needed_program
+from tests.ports import free_port
 
 
 class Prometheus:

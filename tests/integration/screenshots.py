@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.browser import chromium
-from tests.integration.daemons import DAEMONS, Site, free_port, program
+from tests.integration.daemons import DAEMONS, Site, program
+from tests.ports import free_port
 from tests.test_layers import ROOT
 from tests.waiting import eventually
 

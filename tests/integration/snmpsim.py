@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.daemons import free_port
+from tests.ports import free_port
 
 START_LIMIT = 60.0  # seconds; indexing a recording of 8,000 rows takes one
 

@@ -10,9 +10,10 @@ from kwapi.keys import KeyFile
 from kwapi.measurement import Measurement
 from kwapi.plugins.api.query import PAGE
 from tests.integration.ceilometer import METERS, Polling
-from tests.integration.daemons import Site, free_port
+from tests.integration.daemons import Site
 from tests.integration.keystone import PASSWORDS, PROJECT
 from tests.integration.test_keystone import Api
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration

@@ -6,9 +6,10 @@ import urllib.request
 
 import pytest
 
-from tests.integration.daemons import DAEMONS, Site, free_port
+from tests.integration.daemons import DAEMONS, Site
 from tests.integration.programs import needed_program
 from tests.integration.prometheus import prometheus
+from tests.ports import free_port
 from tests.test_dashboards import FILES, dashboard, targets
 from tests.test_layers import ROOT
 from tests.waiting import eventually

@@ -14,8 +14,9 @@ import pytest
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
 from kwapi.keys import KeyFile
-from tests.integration.daemons import Site, free_port
+from tests.integration.daemons import Site
 from tests.integration.listener import Listener
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration

@@ -12,8 +12,8 @@ from kwapi.drivers.json.mqtt import Mqtt
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.certificates import make_certificate
-from tests.integration.daemons import free_port
 from tests.integration.programs import needed_program
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.drivers.certificates import make_certificate
-from tests.integration.daemons import Site, free_port
+from tests.integration.daemons import Site
 from tests.integration.programs import needed_program
+from tests.ports import free_port
 from tests.test_layers import ROOT
 from tests.waiting import eventually
 

@@ -13,8 +13,8 @@ from kwapi.drivers.nut.driver import Nut
 from kwapi.errors import CredentialsRefused, DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.recordings import recordings_root
-from tests.integration.daemons import free_port
 from tests.integration.programs import needed
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration

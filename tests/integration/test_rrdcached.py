@@ -14,9 +14,10 @@ import rrdtool
 from kwapi.plugins.rrd.rrdcached import Rrdcached
 from kwapi.plugins.rrd.store import Store
 from tests.clock import Clock
-from tests.integration.daemons import Site, free_port
+from tests.integration.daemons import Site
 from tests.integration.programs import needed_program
 from tests.messages import message
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration

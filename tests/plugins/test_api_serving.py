@@ -23,8 +23,8 @@ from kwapi.plugins.api.stream import Ring, Streams
 from kwapi.plugins.api.views import create_app
 from kwapi.tls import Front
 from tests.drivers.certificates import make_certificate
-from tests.integration.daemons import free_port
 from tests.messages import message
+from tests.ports import free_port
 from tests.waiting import eventually
 
 

@@ -9,7 +9,7 @@ from kwapi.drivers.modbus.registers import LOW_FIRST, TYPES
 from kwapi.measurement import Measurement
 from tests.cli.discover.test_command import accepted, run
 from tests.drivers.modbus_meter import Meter, RtuServer, TcpServer, serial_line, words
-from tests.integration.daemons import free_port
+from tests.ports import free_port
 
 ONE_PHASE = {0: 230.5, 6: 1.0, 12: 200.0, 18: 230.5, 30: 0.875, 70: 50.0, 72: 1234.5}
 PROFILES = load()

@@ -12,8 +12,8 @@ from kwapi.measurement import Measurement
 from tests.clock import Clock
 from tests.drivers.certificates import NAME
 from tests.drivers.redfish.parts import CHASSIS, METRICS, OUTLETS, pdu, server
-from tests.integration.daemons import free_port
 from tests.integration.redfish_server import PASSWORD, ROOT, SESSIONS, bmc
+from tests.ports import free_port
 from tests.waiting import eventually
 
 
