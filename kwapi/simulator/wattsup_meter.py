@@ -54,11 +54,17 @@ class WattsupMeter:
 
     def open(self) -> None:
         """Plug it in; OSError if there is something already."""
-        self._master, self._slave = os.openpty()  # the slave stays open, or reading fails while nobody is there
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self._loop.add_reader(self._master, self._receive)
-        self._link.symlink_to(os.ttyname(self._slave))
+        master, slave = os.openpty()  # the slave stays open, or reading fails while nobody is there
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+        try:
+            self._link.symlink_to(os.ttyname(slave))
+        except OSError:
+            os.close(master)
+            os.close(slave)
+            raise
+        self._master, self._slave = master, slave
+        self._loop.add_reader(master, self._receive)
 
     def switch(self, fault: Fault | None) -> None:
         """Misbehave so from now on; None for not at all."""

@@ -179,9 +179,17 @@ def test_line_that_nobody_reads_does_no_harm(device, tmp_path):
     assert asyncio.run(session()).startswith(b"#d,")
 
 
-def test_place_that_is_taken_is_told(device, tmp_path):
-    async def session():
-        WattsupMeter(device, tmp_path).open()
+def test_place_that_is_taken_is_told_and_left_as_it_is(device, tmp_path):
+    taken = tmp_path / "meter"
+    taken.write_text("somebody else's")
+    before = os.listdir("/proc/self/fd")
 
-    with pytest.raises(FileExistsError):
-        asyncio.run(session())
+    async def session():
+        meter = WattsupMeter(device, taken)
+        with pytest.raises(FileExistsError):
+            meter.open()
+        meter.close()
+
+    asyncio.run(session())
+    assert taken.read_text() == "somebody else's"
+    assert os.listdir("/proc/self/fd") == before
