@@ -27,7 +27,7 @@ def words(kind, value, low_first=False):
     return registers[::-1] if low_first else registers
 
 
-DEFAULTS = {option.dest: option.default for option in Modbus.options} | {"interval": 1.0, "timeout": 0.2}
+DEFAULTS = {option.dest: option.default for option in Modbus.options} | {"interval": 1.0, "timeout": 1.0}
 SDM120 = {0: 230.5, 6: 1.0, 12: 200.0, 18: 230.5, 30: 0.875, 70: 50.0, 72: 1234.5, 74: 0.25}
 VALUES = Measurement("a", 200.0, 230.5, 230.5, 1.0, 0.875, 50.0, 1234.5)
 EXPORTED = Measurement("a@export", watts=0.0, kwh=0.25)

@@ -16,6 +16,7 @@ from kwapi.drivers.modbus.line import Line, Lines, Settings
 from kwapi.errors import DeviceError
 from kwapi.measurement import Measurement
 from tests.drivers.modbus_meter import (
+    DEFAULTS,
     EXPORTED,
     SDM120,
     VALUES,
@@ -305,7 +306,7 @@ def test_a_daemon_that_stops_ends_a_poll_under_way_without_a_bug():
 def test_a_busy_line_does_not_change_the_reason_that_a_meter_is_down_for():
     lines, meter = Lines(patience=0.05), sdm120()
     with TcpServer(meter) as server, opened(shared=lines, host="127.0.0.1", port=server.port) as driver:
-        line = lines.take(Settings(host="127.0.0.1", port=server.port, timeout=0.2))
+        line = lines.take(Settings(host="127.0.0.1", port=server.port, timeout=DEFAULTS["timeout"]))
         with held(line), pytest.raises(DeviceError, match="was busy with the meters of other sections"):
             driver.read()
         meter.refusal = ExcCodes.DEVICE_BUSY

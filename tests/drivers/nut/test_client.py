@@ -48,8 +48,10 @@ def test_a_malformed_line_is_an_error(line):
 )
 def test_an_unusable_answer_is_an_error_and_the_next_connection_goes_on(answer, message):
     with Upsd() as server:
-        driver = make(server.port, timeout=0.1)
+        driver = make(server.port)
         driver.open()
+        if "no whole answer" in message:  # else it comes, however busy the machine is
+            driver._upsd.target = replace(driver._upsd.target, timeout=0.1)
         server.answers["LIST VAR rack"] = answer
         with pytest.raises(DeviceError, match=message):
             driver.read()

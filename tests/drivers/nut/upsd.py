@@ -17,7 +17,7 @@ class Cut(bytes):
     """An answer after which the server closes the connection."""
 
 
-DEFAULTS = {option.dest: option.default for option in Nut.options} | {"interval": 1.0, "timeout": 0.5}
+DEFAULTS = {option.dest: option.default for option in Nut.options} | {"interval": 1.0, "timeout": 3.0}
 RACK = {
     "device.type": "ups",
     "ups.realpower": "504",
