@@ -207,5 +207,7 @@ def test_the_energy_of_both_names_is_on_file_in_one_stroke(tmp_path, kind):
     feed(collector, "old", (0, 50.0), (10, 50.5))
     collector._clock.now += 20
     collector.rename("old", "new")
+    registers._slots.close()
+    registers.events.close()
     os.close(registers._lock)
     assert kwhs(tmp_path) == {"new": (pytest.approx(1.0), [])}
