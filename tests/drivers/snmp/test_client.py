@@ -115,7 +115,7 @@ def test_a_forged_answer_is_not_believed(client):
     user = ("signed", config.USM_AUTH_HMAC96_SHA, "auth-secret")
     options = {"version": "3", "user": "signed", "auth_protocol": "SHA", "auth_key": "auth-secret"}
     with SnmpAgent({f"{WATTS}.1": 7}, [user]) as agent, Relay(agent) as relay:
-        asked = ask(client, relay, **{**options, "timeout": 0.2, "retries": 0})
+        asked = ask(client, relay, **{**options, "timeout": 1.0, "retries": 0})
         assert asked.columns([WATTS]) == {WATTS: {(1,): 7}}
         relay.change = lambda answer: [answer[:-1] + bytes([answer[-1] ^ 1])]
         with pytest.raises(DeviceError):
