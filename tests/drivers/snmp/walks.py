@@ -10,7 +10,7 @@ import re
 from kwapi.drivers.snmp.driver import identify
 from kwapi.drivers.snmp.rows import find_rows, measure
 from kwapi.drivers.units import ATTRIBUTES
-from tests.drivers.snmp.test_driver import Agent
+from tests.drivers.snmp.agents import Agent
 
 NOTHING = re.compile(r".* = No (more variables left|Such (Object|Instance)) .*")
 LINE = re.compile(r"\.?(?P<oid>[0-9.]+) = (?:(?P<kind>[A-Za-z][\w-]*): )?(?P<value>.*)")
