@@ -66,7 +66,7 @@ class Reader:
         self.conf = cfg.ConfigOpts()
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
         self.conf.register_opt(STATE_DIR)
-        self.conf.set_default(STATE_DIR.name, environ.get("KWAPI_DEFAULT_STATE_DIR") or STATE_DIR.default)
+        self.conf.set_default(STATE_DIR.name, default_state_dir(environ))
         for key, problem in plaintext_problems(self.values(DEFAULT, OPTIONS[daemon])):
             self.mistake(DEFAULT, key, problem)
 
@@ -197,6 +197,11 @@ class _Places(iniparser.BaseParser):
 
     def assignment(self, key: str, value: list[str]) -> None:
         """Everything was noted at the key's own line."""
+
+
+def default_state_dir(environ: Mapping[str, str] = os.environ) -> str:
+    """Return where state is kept if nothing says where."""
+    return environ.get("KWAPI_DEFAULT_STATE_DIR") or str(STATE_DIR.default)
 
 
 def no_problems(conf: cfg.ConfigOpts) -> Iterable[tuple[str, str]]:

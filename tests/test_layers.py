@@ -142,6 +142,7 @@ LAYERS = (  # each line may import from the lines above it
         "kwapi.cli.discover.command",
         "kwapi.cli.export",
         "kwapi.cli.forget",
+        "kwapi.cli.init",
         "kwapi.cli.keygen",
         "kwapi.cli.mute",
         "kwapi.cli.password",

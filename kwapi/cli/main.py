@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, export, forget, keygen, mute, password, read, rename, status, watch
+from kwapi.cli import check, export, forget, init, keygen, mute, password, read, rename, status, watch
 from kwapi.cli.discover import command as discover
 from kwapi.service import EXIT_FAILED
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "discover": discover,
     "export": export,
     "forget": forget,
+    "init": init,
     "keygen": keygen,
     "mute": mute,
     "password": password,
