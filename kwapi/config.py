@@ -2,15 +2,13 @@
 
 oslo.config knows types, bounds and defaults; what it passes over in silence is found here: unknown keys, sections and
 keys that stand twice, a ``$`` that is no reference. Every mistake is collected with its file, line, section and key.
-An environment variable KWAPI_<OPTION> overrides an option of [DEFAULT], KWAPI_<SECTION>__<OPTION> one of a section
-(upper case, with _ for every character that is neither a letter nor a digit). KWAPI_DEFAULT_STATE_DIR is where state is
-kept if nothing says where: a checkout has its own place.
+The files of a directory NAME.conf.d whose names end in .conf are read together with NAME.conf; nothing may stand in two
+of them. An option that is a secret, such as password, may stand in a file of its own, which password_file names. The
+environment overrides all files (environment.py).
 """
 
 import argparse
-import difflib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from math import isnan
@@ -19,10 +17,12 @@ from typing import Any, NamedTuple
 
 from oslo_config import cfg, iniparser
 
+from kwapi.credentials import read_secret
 from kwapi.endpoints import plaintext_problems
+from kwapi.environment import DEFAULT_STATE_DIR, variable
 from kwapi.errors import ConfigError
-from kwapi.mistakes import explain, in_order
-from kwapi.options import OPTIONS, STATE_DIR
+from kwapi.mistakes import explain, in_order, nearest
+from kwapi.options import OPTIONS, STATE_DIR, secret_file
 
 PATHS = Path("/etc/kwapi")
 DEFAULT = "DEFAULT"
@@ -62,13 +62,18 @@ class Reader:
         self._spellings: dict[str, str] = {}  # name of a section by its name in lower case
         self._repeated: set[str] = set()  # in lower case
         self._keys: dict[str, dict[str, str]] = {}  # place by key, by section
+        files = [each for path in files for each in (*self._drop_ins(path), path)]
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
         self.conf.register_opt(STATE_DIR)
         self.conf.set_default(STATE_DIR.name, default_state_dir(environ))
-        for key, problem in plaintext_problems(self.values(DEFAULT, OPTIONS[daemon])):
+        values = self.values(DEFAULT, OPTIONS[daemon])
+        for key, problem in plaintext_problems(values):
             self.mistake(DEFAULT, key, problem)
+        for key in ("curve_clients_dir", "curve_servers_dir"):
+            if not values["curve_key_file"] and self.has(DEFAULT, key):
+                self.mistake(DEFAULT, key, "nothing is encrypted without curve_key_file, whatever stands there")
 
     @property
     def sections(self) -> list[str]:
@@ -79,16 +84,17 @@ class Reader:
         """Return the section's value of each option, noting unknown keys; the default where a mistake was noted."""
         names = {name for option in options for name in (option.name, option.dest)}
         names |= {str(old.name) for option in options for old in option.deprecated_opts}
+        names |= {secret_file(option).name for option in options if option.secret}
         for key in self._keys.get(section, {}):
             if key not in names:
-                near = difflib.get_close_matches(key, names, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                self.mistake(section, key, f"unknown option{hint}")
+                self.mistake(section, key, f"unknown option{nearest(key, names)}")
         return {option.dest: self.value(section, option) for option in options}
 
     def value(self, section: str, option: cfg.Opt) -> Any:
         """Return the section's value of an option; its default, with the mistake noted, if it is wrong or missing."""
         self.conf.register_opt(option, group=None if section == DEFAULT else cfg.OptGroup(section))
+        if option.secret and not self._take_secret(section, option):
+            return option.default
         try:
             value = self._value(section, option)
         except (ValueError, cfg.Error) as error:
@@ -115,8 +121,13 @@ class Reader:
         """
         if section.lower() in self._repeated:
             return
+        if (mistake := self.placed(section, key, text)) not in self.mistakes:  # of an option that is read twice
+            self.mistakes.append(mistake)
+
+    def placed(self, section: str, key: str, text: str) -> str:
+        """Return what is to be told of an option, with its place in front."""
         place = self._keys.get(section, {}).get(key) or self._sections.get(section) or str(self._file)
-        self.mistakes.append(f"{place}: [{section}] {key}: {text}" if key else f"{place}: [{section}]: {text}")
+        return f"{place}: [{section}] {key}: {text}" if key else f"{place}: [{section}]: {text}"
 
     def finish(self) -> cfg.ConfigOpts:
         """Return the configuration; raise ConfigError with all mistakes if there are any."""
@@ -124,16 +135,47 @@ class Reader:
             raise ConfigError(*in_order(self.mistakes))
         return self.conf
 
+    def _take_secret(self, section: str, option: cfg.Opt) -> bool:
+        """Give an option the secret of a file, if one is named; return False if that cannot be, with the mistake noted.
+
+        The environment still overrides it.
+        """
+        group, file = None if section == DEFAULT else section, secret_file(option)
+        if not self.has(section, file.dest) and variable(file.dest, group) not in self._environ:
+            return True
+        mistakes = len(self.mistakes)
+        path = self.value(section, file)
+        if path and self.has(section, option.dest):
+            self.mistake(section, file.dest, f"{option.dest} is given as well; have one of them")
+        elif path:
+            try:
+                self.conf.set_override(option.dest, read_secret(Path(path)).replace("$", "$$"), group)
+            except OSError as error:
+                self.mistake(section, file.dest, f"{path} cannot be read: {error.strerror}")
+            except ValueError as error:
+                self.mistake(section, file.dest, str(error))
+        return len(self.mistakes) == mistakes
+
     def _value(self, section: str, option: cfg.Opt) -> Any:
         group = None if section == DEFAULT else section
-        scope = "KWAPI_" if group is None else f"KWAPI_{_shout(section)}__"
-        if (given := self._environ.get(scope + _shout(option.dest))) is not None:
+        name = variable(option.dest, group)
+        if (given := self._environ.get(name)) is not None:
             try:
                 self.conf.set_override(option.dest, given, group)
             except ValueError as error:
-                text = f"{explain(error, option)} (from the environment, {scope}{_shout(option.dest)})"
-                raise ValueError(text) from error
+                raise ValueError(f"{explain(error, option)} (from the environment, {name})") from error
         return self.conf[option.dest] if group is None else self.conf[group][option.dest]
+
+    def _drop_ins(self, path: Path) -> list[Path]:
+        """Return the files that are read together with one, by name."""
+        directory = path.with_name(f"{path.name}.d")
+        try:
+            return sorted(each for each in directory.iterdir() if each.suffix == ".conf" and each.is_file())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.mistakes.append(f"{directory}: cannot be read: {error.strerror}")
+            return []
 
     def _scan(self, path: Path) -> bool:
         """Note where sections and keys stand, and what oslo.config would merge; return whether it can be read."""
@@ -146,7 +188,7 @@ class Reader:
         except UnicodeDecodeError as error:
             self.mistakes.append(f"{path}: is not UTF-8: {error.reason} at byte {error.start}")
         except iniparser.ParseError as error:
-            self.mistakes.append(f"{path}:{error.lineno}: {error.msg}: {error.line!r}")
+            self.mistakes.append(f"{path}:{error.lineno}: {error.msg}")  # what stands there may be a secret
         return False
 
     def note_section(self, name: str, place: str) -> None:
@@ -201,7 +243,7 @@ class _Places(iniparser.BaseParser):
 
 def default_state_dir(environ: Mapping[str, str] = os.environ) -> str:
     """Return where state is kept if nothing says where."""
-    return environ.get("KWAPI_DEFAULT_STATE_DIR") or str(STATE_DIR.default)
+    return environ.get(DEFAULT_STATE_DIR) or str(STATE_DIR.default)
 
 
 def no_problems(conf: cfg.ConfigOpts) -> Iterable[tuple[str, str]]:
@@ -214,10 +256,10 @@ def no_sections(reader: Reader) -> Iterable[str]:
     return ()
 
 
-def load(
+def read(
     daemon: str, files: Sequence[Path], problems: Problems = no_problems, sections: Sections = no_sections
-) -> cfg.ConfigOpts:
-    """Return the configuration of a daemon; raise ConfigError with every mistake.
+) -> Reader:
+    """Return the reader of a daemon's files, with all that is wrong noted.
 
     problems(conf) gives (option, what is wrong) for each mistake that the options' own types cannot see;
     sections(reader) reads the sections that the daemon may have beside [DEFAULT], and gives their names.
@@ -226,12 +268,16 @@ def load(
     known = (DEFAULT, *sections(reader))
     for section in reader.sections:
         if section not in known:
-            reader.mistake(section, "", f"unknown section; kwapi-{daemon} has [{'], ['.join(known)}] only")
+            hint = nearest(section, known)
+            reader.mistake(section, "", f"unknown section{hint}; kwapi-{daemon} has [{'], ['.join(known)}] only")
     if not reader.mistakes:
         for key, problem in problems(reader.conf):
             reader.mistake(DEFAULT, key, problem)
-    return reader.finish()
+    return reader
 
 
-def _shout(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+def load(
+    daemon: str, files: Sequence[Path], problems: Problems = no_problems, sections: Sections = no_sections
+) -> cfg.ConfigOpts:
+    """Return the configuration of a daemon, read() with the same arguments; raise ConfigError with every mistake."""
+    return read(daemon, files, problems, sections).finish()

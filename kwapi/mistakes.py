@@ -1,5 +1,6 @@
 """What is wrong in a configuration, in words for whoever edits the file and in the order of its lines."""
 
+import difflib
 import re
 from collections.abc import Iterable
 
@@ -33,6 +34,12 @@ def explain(error: Exception, option: cfg.Opt) -> str:
         if match := re.fullmatch(theirs, text, re.DOTALL):
             return match.expand(ours)
     return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the hint to the known name that is most like another; empty if none is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def in_order(mistakes: Iterable[str]) -> list[str]:

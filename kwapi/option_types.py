@@ -9,6 +9,7 @@ from pathlib import Path
 
 from oslo_config import types
 
+from kwapi.credentials import located
 from kwapi.endpoints import MAX_PATH
 
 PRICE_FROM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) +(\d+(?:\.\d+)?)")
@@ -29,6 +30,14 @@ class ReadableFile(types.String):
         except OSError as error:
             raise ValueError(f"{text} cannot be read: {error.strerror}") from error
         return text
+
+
+class PrivateFile(types.String):
+    """The path of a file that holds secrets, or the name of a credential that systemd hands over; or empty."""
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        return str(located(Path(text))) if text else ""
 
 
 class RrdcachedAddress(types.String):

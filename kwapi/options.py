@@ -1,10 +1,10 @@
 """The options of the daemons, of a wattmeter's section and of a machine's: name, type, default, bounds, help."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from oslo_config import cfg, types
 
-from kwapi.option_types import Endpoint, HeaderName, Mode, Owner, PriceFrom, RrdcachedAddress, Timezone
+from kwapi.option_types import Endpoint, HeaderName, Mode, Owner, PriceFrom, PrivateFile, RrdcachedAddress, Timezone
 
 STATE_DIR = cfg.StrOpt(
     "state_dir",
@@ -17,15 +17,17 @@ COMMON = (
     ),
     STATE_DIR,
 )
-KEY_FILE = cfg.StrOpt(
+KEY_FILE = cfg.Opt(
     "signing_key_file",
+    type=PrivateFile(),
     default="$state_dir/signing.key",
     help="File of mode 0600 with the secrets that sign every measurement, as kwapi keygen makes it; the same on every "
     "machine. kwapi-drivers makes one with a random secret at its first start. Read again when it changes.",
 )
 ENCRYPTION = (
-    cfg.StrOpt(
+    cfg.Opt(
         "curve_key_file",
+        type=PrivateFile(),
         default="",
         help="File NAME.key_secret of mode 0600 with the keys of this daemon, made by kwapi keygen; every tcp:// "
         "endpoint is encrypted then. Empty: none is, and they must be on loopback.",
@@ -225,13 +227,14 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             help="A stream ends after so many seconds, so that its reader's token is checked again; readers come back "
             "by themselves and miss nothing.",
         ),
-        cfg.StrOpt(
+        cfg.Opt(
             "tls_certificate_file",
+            type=PrivateFile(),
             default="",
             help="PEM file with the certificate, and those that lead to a known one; the API then speaks HTTPS only. "
             "Read again when it changes.",
         ),
-        cfg.StrOpt("tls_key_file", default="", help="PEM file with the certificate's key."),
+        cfg.Opt("tls_key_file", type=PrivateFile(), default="", help="PEM file with the certificate's key."),
         cfg.ListOpt(
             "cors_origins",
             default=[],
@@ -294,8 +297,9 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
             max=3600,
             help="Seconds after which an open page asks for what is new.",
         ),
-        cfg.StrOpt(
+        cfg.Opt(
             "password_file",
+            type=PrivateFile(),
             default="",
             help="File with those who may look, each line made by kwapi password; the pages ask for a login then. Read "
             "again when it changes.",
@@ -354,3 +358,21 @@ MACHINE = (
         help="The probes that feed the machine, such as one of each of its power supplies: pdu-a-7, pdu-b-7.",
     ),
 )
+
+
+def secret_file(option: cfg.Opt) -> cfg.Opt:
+    """Return the option that names a file with a secret, in place of the option of the secret itself."""
+    return cfg.Opt(
+        f"{option.dest}_file",
+        type=PrivateFile(),
+        default="",
+        help=f"Instead of {option.dest}: file with it, closed to others; or the name of a credential of systemd.",
+    )
+
+
+def with_secret_files(options: Iterable[cfg.Opt]) -> Iterator[cfg.Opt]:
+    """Yield options, each that is a secret followed by the one for its file."""
+    for option in options:
+        yield option
+        if option.secret:
+            yield secret_file(option)

@@ -130,3 +130,35 @@ def test_files_that_nobody_named_are_not_read(tmp_path, monkeypatch):
     (tmp_path / ".kwapi" / "kwapi.conf.d" / "a.conf").write_text("[DEFAULT]\nport = 5003\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load("api", [written(tmp_path, "[DEFAULT]\n")]).port == 5000
+
+
+def dropped_in(tmp_path, name, text):
+    directory = tmp_path / "drivers.conf.d"
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(text)
+    return tmp_path / "drivers.conf"
+
+
+def test_the_files_of_a_drop_in_directory_are_read_too(tmp_path):
+    written(tmp_path, "[DEFAULT]\nworkers = 2\n[a]\n", "drivers.conf")
+    dropped_in(tmp_path, "b.conf", "[b]\n")
+    dropped_in(tmp_path, "notes.txt", "nothing")
+    path = dropped_in(tmp_path, "c.conf", "[DEFAULT]\nmetrics_port = 1\n[c]\n")
+    reader = Reader("drivers", [path], {})
+    assert sorted(reader.sections) == ["a", "b", "c"]
+    conf = reader.finish()
+    assert (conf.workers, conf.metrics_port, conf.config_file[-1]) == (2, 1, str(path))
+
+
+def test_a_section_stands_in_one_file_only(tmp_path):
+    written(tmp_path, "[a]\n", "drivers.conf")
+    reader = Reader("drivers", [dropped_in(tmp_path, "b.conf", "[A]\n[DEFAULT]\nworker = 1\n")], {})
+    places = [mistake.replace(f"{tmp_path}/", "") for mistake in reader.mistakes]
+    assert places == [
+        "drivers.conf:1: [a]: the section stands at drivers.conf.d/b.conf:1 already",
+        "drivers.conf.d/b.conf:3: [DEFAULT] worker: unknown option; did you mean workers?",
+    ]
+
+
+def test_what_a_line_holds_that_is_no_option_is_not_shown(tmp_path):
+    assert mistakes_of(tmp_path, "[DEFAULT]\nmy 5ecret words\n") == ["api.conf:2: No ':' or '=' found in assignment"]

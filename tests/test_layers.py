@@ -21,6 +21,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.positions",),
     ("kwapi.mistakes", "kwapi.option_types"),
     ("kwapi.options",),
+    ("kwapi.environment",),
     ("kwapi.config",),
     ("kwapi.service",),
     ("kwapi.spool.keeping",),

@@ -8,7 +8,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from kwapi.drivers import BUILT_IN, find_driver
-from kwapi.options import DRIVER, MACHINE, OPTIONS, WATTMETER
+from kwapi.options import DRIVER, MACHINE, OPTIONS, WATTMETER, with_secret_files
 from kwapi.plugins.api import access, policy
 
 WIDTH = 100
@@ -38,7 +38,7 @@ def describe(option: cfg.Opt) -> str:
 
 def section(heading: str, options: Iterable[cfg.Opt]) -> str:
     """Return a section with all its options."""
-    return f"[{heading}]\n\n" + "\n".join(describe(option) for option in options)
+    return f"[{heading}]\n\n" + "\n".join(describe(option) for option in with_secret_files(options))
 
 
 def sample(daemon: str) -> str:
@@ -56,7 +56,7 @@ def sample(daemon: str) -> str:
         driver = find_driver(name)
         about = (sys.modules[driver.__module__].__doc__ or "").strip().splitlines()[0]
         text += f"\n# {about}\n#[a.{name}]\n#driver = {name}\n\n"
-        text += "\n".join(describe(option) for option in driver.options)
+        text += "\n".join(describe(option) for option in with_secret_files(driver.options))
     return text
 
 

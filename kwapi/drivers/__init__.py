@@ -4,6 +4,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from kwapi.drivers.base import Driver
+from kwapi.mistakes import nearest
 
 BUILT_IN = {
     "dummy": "kwapi.drivers.dummy:Dummy",
@@ -46,7 +47,8 @@ def find_driver(name: str) -> type[Driver]:
     else:
         points = entry_points(group="kwapi.drivers", name=name)
         if not points:
-            raise LookupError(f"unknown driver {name!r}; there are {', '.join(driver_names())}")
+            names = driver_names()
+            raise LookupError(f"unknown driver {name!r}{nearest(name, names)}; there are {', '.join(names)}")
         driver = next(iter(points)).load()
     if not (isinstance(driver, type) and issubclass(driver, Driver)):
         raise LookupError(f"{driver!r} is not a driver")

@@ -24,6 +24,7 @@ SAMPLE: Mapping[str, tuple[cfg.Opt, ...]] = {  # the libraries know more, with h
         cfg.StrOpt(
             "password",
             required=True,
+            secret=True,
             help="Its password; the environment variable KWAPI_KEYSTONE_AUTHTOKEN__PASSWORD gives it as well.",
         ),
         cfg.StrOpt("user_domain_name", required=True, help="The domain of that user, mostly Default."),
