@@ -43,14 +43,23 @@ def read_certificate(path: Path) -> Certificate:
         keys, mode = _read(path)
     except OSError as error:
         raise ConfigError(f"curve_key_file: cannot read {path}: {error.strerror}") from error
+    secret, public = keys.get("secret"), keys.get("public")
+    if secret is None and public is not None and path.suffix == ".key":
+        hint = f"{path.stem}.key_secret, beside it on the machine that they were made on, has the secret one too"
+        raise ConfigError(f"curve_key_file: {path} has a public key only; {hint}")
     if mode & 0o077 and not is_credential(path):
         raise ConfigError(f"curve_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")
-    secret, public = keys.get("secret"), keys.get("public")
     if secret is None or public is None:
         raise ConfigError(f"curve_key_file: {path} has no public-key and secret-key, such as kwapi keygen makes")
     if _public_of(secret) != public:
         raise ConfigError(f"curve_key_file: the keys in {path} do not belong together")
     return Certificate(path.stem, public, secret)
+
+
+def holds_secret(path: Path) -> bool:
+    """Return whether a file has a secret key."""
+    keys, _ = _read(path)
+    return "secret" in keys
 
 
 def read_public_key(path: Path) -> bytes:

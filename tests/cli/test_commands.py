@@ -13,7 +13,6 @@ from kwapi.service import Task, stop
 from kwapi.signing import KeyRing
 from tests.clock import Clock
 from tests.messages import message
-from tests.test_layers import ROOT
 from tests.waiting import eventually
 
 
@@ -58,32 +57,6 @@ def test_read_says_what_is_wrong(tmp_path, capsys):
     silent = "[x]\ndriver = snmp\nhost = 127.0.0.1\nport = 9\ntimeout = 0.1\nretries = 0\nprobes = a\n"
     assert main(["read", "x", *configured(tmp_path, silent)]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
-
-
-def test_check_tells_of_all_files(tmp_path, capsys):
-    assert main(["check", "--config-dir", str(ROOT / "etc" / "demo")]) == 0
-    assert "no mistakes" in capsys.readouterr().out
-    (tmp_path / "drivers.conf").write_text("[x]\ndriver = dumy\n")
-    assert main(["check", "--config-dir", str(tmp_path)]) == 2
-    printed = capsys.readouterr().err
-    assert "unknown driver 'dumy'" in printed
-    assert all(f"{daemon}.conf: cannot be read" in printed for daemon in ("forwarder", "api", "rrd"))
-
-
-def test_check_knows_the_sections_of_keystone_and_of_the_policy(tmp_path, capsys):
-    text = "[keystone_authtoken]\nauth_ulr = http://a\npassword = 5ecret words\n[oslo_policy]\npolicy = a\n[other]\n"
-    (tmp_path / "api.conf").write_text(text)
-    assert main(["check", "--config-dir", str(tmp_path)]) == 2
-    printed = capsys.readouterr().err
-    for mistake in (
-        "api.conf:2: [keystone_authtoken] auth_ulr: unknown option; did you mean auth_url?",
-        "api.conf:1: [keystone_authtoken] auth_url: is missing",
-        "api.conf:1: [keystone_authtoken] username: is missing",
-        "api.conf:5: [oslo_policy] policy: unknown option",
-        "api.conf:6: [other]: unknown section",
-    ):
-        assert mistake in printed
-    assert "5ecret" not in printed
 
 
 def test_watch_needs_the_key(tmp_path, capsys):
@@ -157,14 +130,3 @@ def test_a_terminal_gets_colour_and_a_pipe_does_not(terminal, expected, monkeypa
     stream.isatty = lambda: terminal
     show(["p", "W"], [["a", None]], stream)
     assert stream.getvalue() == expected
-
-
-def test_check_tells_of_a_machine_with_the_name_of_a_probe(tmp_path, capsys):
-    for path in (ROOT / "etc" / "demo").iterdir():
-        (tmp_path / path.name).write_text(path.read_text())
-    with (tmp_path / "api.conf").open("a") as file:
-        file.write("[machine m]\nprobes = web-1\n[machine web-1]\nprobes = x\n")
-    assert main(["check", "--config-dir", str(tmp_path)]) == 2
-    printed = capsys.readouterr().err
-    assert "[machine web-1]: 'web-1' is a probe of the wattmeter" in printed
-    assert "[machine m] probes: 'web-1' is a machine" in printed
