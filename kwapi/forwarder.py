@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = load("forwarder", arguments.files)
         if arguments.check_only:
             return 0
-        service.start_logging(conf.log_level)
+        service.start_logging("forwarder", conf)
         service.block_signals()
         transport = transport_of(conf)
         keeping = Keeping(conf, transport) if conf.spool_dir else None

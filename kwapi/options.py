@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from oslo_config import cfg, types
 
+from kwapi.logs import JSON, PLAIN
 from kwapi.option_types import Endpoint, HeaderName, Mode, Owner, PriceFrom, PrivateFile, RrdcachedAddress, Timezone
 
 STATE_DIR = cfg.StrOpt(
@@ -14,6 +15,13 @@ STATE_DIR = cfg.StrOpt(
 COMMON = (
     cfg.StrOpt(
         "log_level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe event logged."
+    ),
+    cfg.StrOpt(
+        "log_format",
+        default=PLAIN,
+        choices=[PLAIN, JSON],
+        help="plain: a line for each event, in the journal with its priority; json: an object for each, with time, "
+        "level, logger, message and what else is known, such as the wattmeter.",
     ),
     STATE_DIR,
 )

@@ -11,14 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import waitress
+from oslo_config import cfg
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 
+from kwapi import logs
+from kwapi.environment import unknown_variables
 from kwapi.errors import ConfigError, KwapiError
 
 LOG = logging.getLogger(__name__)
@@ -33,18 +35,22 @@ UNREAD_LIMIT = 60_000  # ms after which a client that takes nothing of what was 
 
 
 def refuse(error: ConfigError, stream: TextIO | None = None) -> int:
-    """Print every mistake of the configuration and return the exit status for it."""
+    """Print every mistake of the configuration, or log it if that has begun; return the exit status for it."""
+    stream = stream or sys.stderr
     for mistake in error.mistakes:
-        print(mistake, file=stream or sys.stderr)
+        if stream is sys.stderr and logs.is_started():
+            LOG.error("%s", mistake)
+        else:
+            print(f"<{logs.priority_of(logging.ERROR)}>" if logs.goes_to_journal(stream) else "", end="", file=stream)
+            print(mistake, file=stream)
     return EXIT_CONFIG
 
 
-def start_logging(level: str, program: str = "") -> None:
-    """Log to standard error, one line per event; under systemd that is the journal, which adds time and program."""
-    stamp = "" if "JOURNAL_STREAM" in os.environ else f"%(asctime)s {program or Path(sys.argv[0]).name} "
-    logging.basicConfig(level=level.upper(), format=stamp + "%(levelname)s %(name)s: %(message)s", force=True)
-    # A page asks for all its images at once, and each that waits for a thread would be a warning.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+def start_logging(daemon: str, conf: cfg.ConfigOpts) -> None:
+    """Log as a daemon's configuration says, first of all what is wrong with the environment."""
+    logs.start(conf.log_level, conf.log_format)
+    for line in unknown_variables({daemon: conf}):
+        LOG.warning("%s", line)
 
 
 def block_signals(*, reloads: bool = False) -> None:

@@ -150,7 +150,7 @@ class Daemon:
 
         def orders(number: int) -> Orders:
             program = f"kwapi-drivers[{number}]"
-            return Orders(program, endpoint, keys, conf.max_hung_workers, mutes, boots)
+            return Orders(program, endpoint, keys, conf.max_hung_workers, mutes, boots, conf.log_format)
 
         return Shares(wattmeters, orders, conf.workers)
 
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf, wattmeters = read_configuration(arguments.files)
         if arguments.check_only:
             return 0
-        service.start_logging(conf.log_level)
+        service.start_logging("drivers", conf)
         service.block_signals(reloads=True)
         key_file = Path(conf.signing_key_file)
         if make_key_file(key_file):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.health import Health
+from kwapi.logs import PLAIN
 from kwapi.signing import Key, KeyRing
 
 READY, GO, STOP = "ready", "go", "stop"
@@ -21,6 +22,7 @@ class Orders:
     max_hung: int
     mutes: Path
     boots: Path
+    log_format: str = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

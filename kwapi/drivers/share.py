@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from kwapi import service
+from kwapi import logs, service
 from kwapi.bus import Publisher
 from kwapi.drivers.boots import next_boot
 from kwapi.drivers.manager import Manager
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     connection = Connection(channel)
     try:
         orders, assignment = connection.recv()
-        service.start_logging(assignment.log_level, orders.program)
+        logs.start(assignment.log_level, orders.log_format, orders.program)
         # Before it is needed, since what is sent until the subscriptions have come is lost.
         publisher = Publisher(orders.endpoint, orders.keys, boot=next_boot(orders.boots), bind=False)
         try:

@@ -130,6 +130,7 @@ class Slot:
     def _log_change(self, state: str, reason: str) -> None:
         """Log one line when it goes away and one when it is back, and nothing of outages that follow too soon."""
         name, now = self.wattmeter.name, self._clock()
+        fields = {"wattmeter": name, "state": state}
         if state in AWAY and self.state not in AWAY:
             self._away_since = now
             self._is_logged = False
@@ -137,16 +138,17 @@ class Slot:
                 self._log_away(state, reason)
         elif state == UP and self.state in AWAY:
             if self._is_logged:
-                LOG.info("%s is back after %.0f s", name, now - self._away_since)
+                LOG.info("%s is back after %.0f s", name, now - self._away_since, extra=fields)
                 self._quiet_until = now + QUIET
             else:
                 self._unlogged += 1
         elif state == MUTED:
-            LOG.info("%s is muted: %s", name, reason)
+            LOG.info("%s is muted: %s", name, reason, extra=fields)
         elif self.state == MUTED:
-            LOG.info("%s is polled again", name)
+            LOG.info("%s is polled again", name, extra=fields)
 
     def _log_away(self, state: str, reason: str) -> None:
         more = f" (and {self._unlogged} times since the last such line)" if self._unlogged else ""
-        LOG.warning("%s is %s: %s%s", self.wattmeter.name, state, reason, more)
+        fields = {"wattmeter": self.wattmeter.name, "state": state, "reason": reason}
+        LOG.warning("%s is %s: %s%s", self.wattmeter.name, state, reason, more, extra=fields)
         self._is_logged, self._unlogged = True, 0

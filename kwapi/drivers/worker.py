@@ -115,7 +115,7 @@ class Worker(threading.Thread):
             finally:
                 self._close(driver)
         except Exception as error:
-            LOG.exception("%s: the driver ended by an error of ours", self.name)
+            LOG.exception("%s: the driver ended by an error of ours", self.name, extra={"wattmeter": self.name})
             if self._counts():
                 seconds = None if self.busy_since is None else self._clock() - self.busy_since
                 self.slot.failed(f"{type(error).__name__}: {error}", seconds)
@@ -174,7 +174,7 @@ class Worker(threading.Thread):
         if not self.slot.is_checked:
             self.slot.is_checked = True
             for sentence in implausibilities(measurements):
-                LOG.warning("%s shows what cannot be: %s", self.name, sentence)
+                LOG.warning("%s shows what cannot be: %s", self.name, sentence, extra={"wattmeter": self.name})
 
     def _counts(self) -> bool:
         """Return whether what this worker does is still the slot's matter."""

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = load("api", arguments.files, problems, read_all_sections)
         if arguments.check_only:
             return 0
-        service.start_logging(conf.log_level)
+        service.start_logging("api", conf)
         faulthandler.enable()  # a file that is cut while it is mapped ends a process by a SIGBUS, without a word
         service.block_signals()
         keep_pauses_short()

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = load("rrd", arguments.files, problems)
         if arguments.check_only:
             return 0
-        service.start_logging(conf.log_level)
+        service.start_logging("rrd", conf)
         service.block_signals()
         positions = Positions(Path(conf.rrd_dir) / FILE_NAME)
         subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())

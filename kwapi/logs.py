@@ -1,0 +1,118 @@
+"""How a daemon logs: one line on standard error for each event, whatever the event says; plain, or as JSON.
+
+Under systemd a line begins with its priority, such as <4>, which the journal takes off again, and a plain one has no
+time and no program, since the journal has both.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+LOG = logging.getLogger(__name__)
+PLAIN, JSON = "plain", "json"
+PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}  # of every record
+
+
+class Plain(logging.Formatter):
+    """An event as a person reads it; a traceback is in the same line, between bars."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return one_line(super().format(record))
+
+
+class Json(logging.Formatter):
+    """An event as a program reads it, with all fields that were logged with it."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        event: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "program": self._program,
+            "process": record.process,
+            "thread": record.threadName,
+        }
+        event |= {name: value for name, value in vars(record).items() if name not in STANDARD}
+        if record.exc_info:
+            event["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return json.dumps(event, default=str)
+
+
+class Prioritized(logging.Formatter):
+    """The line of another formatter, after its priority."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"<{priority_of(record.levelno)}>{self._formatter.format(record)}"
+
+
+def start(level: str, form: str = PLAIN, program: str = "") -> None:
+    """Log to standard error from here on, uncaught exceptions and warnings of Python too."""
+    program = program or Path(sys.argv[0]).name
+    is_journal = goes_to_journal(sys.stderr)
+    stamp = "" if is_journal else f"%(asctime)s {program} "
+    formatter = Json(program) if form == JSON else Plain(f"{stamp}%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Prioritized(formatter) if is_journal else formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _tell_end
+    threading.excepthook = _tell_end_of_thread
+    # A page asks for all its images at once, and each that waits for a thread would be a warning.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+def is_started() -> bool:
+    """Return whether this process logs as a daemon."""
+    return any(isinstance(handler.formatter, Plain | Json | Prioritized) for handler in logging.getLogger().handlers)
+
+
+def goes_to_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a stream is connected to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def priority_of(level: int) -> int:
+    """Return the priority that syslog has for a level."""
+    return min((priority for least, priority in PRIORITIES.items() if level >= least), default=7)
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line, without what a terminal would obey."""
+    if text.isprintable():
+        return text
+    joined = " | ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in joined)
+
+
+def _tell_end(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    LOG.critical("ended by an error of ours", exc_info=error)
+
+
+def _tell_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    if end.exc_type is not SystemExit:
+        name = end.thread.name if end.thread else "?"
+        LOG.critical("the thread %s ended by an error of ours", name, exc_info=end.exc_value)
