@@ -5,12 +5,16 @@ shell has none of that, and finds it where systemd takes it from (systemd.exec(5
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 DIRECTORY = Path("/run/credentials")
 STORES = (Path("/etc/credstore"), Path("/run/credstore"), Path("/usr/lib/credstore"))
 MAX_BYTES = 4096
 OTHERS = 0o007
+HIDDEN = "***"
+LEAST_HIDDEN = 4  # characters; what is shorter stands in too many words
 
 
 def is_credential(path: Path) -> bool:
@@ -48,4 +52,12 @@ def read_secret(path: Path) -> str:
         raise ValueError(f"{path} is not UTF-8: byte {error.start}") from None
     if not text or len(text.splitlines()) != 1:
         raise ValueError(f"{path} has to hold one line, the secret")
+    return text
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Return a text that may quote what another was told, without these."""
+    for secret in secrets:
+        for spelling in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            text = text.replace(spelling, HIDDEN) if len(spelling) >= LEAST_HIDDEN else text
     return text

@@ -10,10 +10,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
+
+from kwapi.credentials import without_secrets
 
 LOG = logging.getLogger(__name__)
 PLAIN, JSON = "plain", "json"
@@ -65,6 +67,20 @@ class Prioritized(logging.Formatter):
         return f"<{priority_of(record.levelno)}>{self._formatter.format(record)}"
 
 
+class Veil(logging.Filter):
+    """Keeps secrets out of what libraries log, who may quote what another answered."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the message if it has one of them."""
+        if (veiled := without_secrets(message := record.getMessage(), self._secrets)) != message:
+            record.msg, record.args = veiled, ()
+        return True
+
+
 def start(level: str, form: str = PLAIN, program: str = "") -> None:
     """Log to standard error from here on, uncaught exceptions and warnings of Python too."""
     program = program or Path(sys.argv[0]).name
@@ -81,9 +97,20 @@ def start(level: str, form: str = PLAIN, program: str = "") -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
+def hide(secrets: Sequence[str]) -> None:
+    """Show none of these from here on."""
+    for handler in _handlers():
+        handler.addFilter(Veil(secrets))
+
+
 def is_started() -> bool:
     """Return whether this process logs as a daemon."""
-    return any(isinstance(handler.formatter, Plain | Json | Prioritized) for handler in logging.getLogger().handlers)
+    return bool(_handlers())
+
+
+def _handlers() -> list[logging.Handler]:
+    formatters = (Plain, Json, Prioritized)
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler.formatter, formatters)]
 
 
 def goes_to_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kwapi.certificates import read_certificate
-from kwapi.credentials import DIRECTORY, is_credential, located, read_secret
+from kwapi.credentials import DIRECTORY, is_credential, located, read_secret, without_secrets
 from kwapi.errors import ConfigError
 from kwapi.keys import KeyFile
 from tests.certificates import Keys
@@ -92,3 +92,16 @@ def test_a_secret_is_all_of_its_line(tmp_path, content):
     path.write_text(content)
     path.chmod(0o640)
     assert read_secret(path) == "a $ecret "
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET /?password=a%20%24ecret&x", "GET /?password=***&x"),
+        ("GET /?password=a+%24ecret", "GET /?password=***"),
+        ("b'a $ecret'", "b'***'"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_a_secret_is_taken_out_however_it_is_written(text, shown):
+    assert without_secrets(text, ["a $ecret", "it"]) == shown

@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # each line may import from the lines above it
-    ("kwapi.credentials", "kwapi.errors", "kwapi.fairness", "kwapi.libraries", "kwapi.logs", "kwapi.questions"),
+    ("kwapi.credentials", "kwapi.errors", "kwapi.fairness", "kwapi.libraries", "kwapi.questions"),
+    ("kwapi.logs",),
     ("kwapi.measurement",),
     ("kwapi.health",),
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
@@ -95,7 +96,8 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.api.listing", "kwapi.plugins.api.record"),
     ("kwapi.plugins.api.registers",),
     ("kwapi.plugins.api.keystone", "kwapi.plugins.api.policy"),
-    ("kwapi.plugins.api.access", "kwapi.plugins.api.auth"),
+    ("kwapi.plugins.api.access",),
+    ("kwapi.plugins.api.auth",),
     ("kwapi.plugins.api.collector", "kwapi.plugins.rrd.store"),
     ("kwapi.plugins.rrd.ranking",),
     ("kwapi.plugins.rrd.reading",),

@@ -25,7 +25,8 @@ warnings.warn("old")
 thread = threading.Thread(target=lambda: int("x"), name="lost")
 thread.start()
 thread.join()
-log.debug("last")
+logs.hide(["5ecret"])
+log.debug("%s", "last 5ecret")
 raise RuntimeError("the\\nend")
 """
 
@@ -54,6 +55,7 @@ def test_every_event_is_one_line():
     assert lines[2].endswith(" | ZeroDivisionError: division by zero")
     assert "WARNING py.warnings: " in lines[3]
     assert "the thread lost ended by an error of ours | Traceback" in lines[4]
+    assert lines[5].endswith(" DEBUG kwapi.test: last ***")
     assert "CRITICAL kwapi.logs: ended by an error of ours | Traceback" in lines[6]
     assert lines[6].endswith("RuntimeError: the | end")
 

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         return service.refuse(error)
     except (DeviceError, OSError) as error:
-        print(f"{arguments.wattmeter}: {error}", file=sys.stderr)
+        print(f"{wattmeter.name}: {wattmeter.without_secrets(str(error))}", file=sys.stderr)
         return service.EXIT_FAILED
     if not measurements:
         print(f"{wattmeter.name} has nothing to tell", file=sys.stderr)

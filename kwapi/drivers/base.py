@@ -65,6 +65,12 @@ class Driver:
     def close_shared(cls, shared: Any) -> None:
         """End what open_shared() made, within a second; a driver that waits for it gets a DeviceError."""
 
+    @classmethod
+    def secrets(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what nobody may be shown of a section's values, though the device should repeat it in an answer."""
+        given = ((option, values.get(option.dest)) for option in cls.options if option.secret)
+        return [str(value) for option, value in given if value and value != option.default]
+
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see. No I/O.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kwapi.calibration import calibrate
 from kwapi.config import Reader
+from kwapi.credentials import without_secrets
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
 from kwapi.drivers.names import Names
@@ -43,6 +44,10 @@ class Wattmeter:
     def new_driver(self, shared: Any, names: Names | None = None) -> Driver:
         """Return a driver of its own for a new worker."""
         return self.driver(self.name, self.values, shared, names=names)
+
+    def without_secrets(self, text: str) -> str:
+        """Return what a driver says, which may quote its device, and that what it was told; without our secrets."""
+        return without_secrets(text, self.driver.secrets(self.values))
 
     def calibrated(self, measurements: list[Measurement]) -> list[Measurement]:
         """Return what a driver read, with the section's calibration applied."""

@@ -7,6 +7,7 @@ poll that takes longer than the interval lets beats pass; polls never pile up.
 import logging
 import threading
 import time
+import traceback
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -115,10 +116,11 @@ class Worker(threading.Thread):
             finally:
                 self._close(driver)
         except Exception as error:
-            LOG.exception("%s: the driver ended by an error of ours", self.name, extra={"wattmeter": self.name})
+            trace = self._wattmeter.without_secrets(traceback.format_exc())
+            LOG.error("%s: the driver ended by an error of ours\n%s", self.name, trace, extra={"wattmeter": self.name})
             if self._counts():
                 seconds = None if self.busy_since is None else self._clock() - self.busy_since
-                self.slot.failed(f"{type(error).__name__}: {error}", seconds)
+                self.slot.failed(self._wattmeter.without_secrets(f"{type(error).__name__}: {error}"), seconds)
 
     def _poll_until_stopped(self, driver: Driver) -> None:
         interval = self._wattmeter.interval
@@ -148,7 +150,7 @@ class Worker(threading.Thread):
             timestamp, monotonic = driver.answered_at or (driver.wall_clock(), driver.monotonic_clock())
         except (DeviceError, OSError) as error:
             if self._counts():
-                self.slot.failed(str(error) or repr(error), self._clock() - began)
+                self.slot.failed(self._wattmeter.without_secrets(str(error) or repr(error)), self._clock() - began)
             self._close(driver)
             return LONGEST_WAIT if isinstance(error, CredentialsRefused) else back_off(self.slot.failures)
         try:

@@ -2,12 +2,16 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+from oslo_config import cfg
+
 from kwapi.drivers.manager import HEALTH_PERIOD, HEALTH_RATE, MAX_HUNG_OF_ONE, Changes, Manager, summary
 from kwapi.drivers.mutes import Mutes, write_mutes
+from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.drivers.worker import LONGEST_WAIT, Pace, Worker
 from kwapi.errors import DeviceError
 from tests.clock import Clock
-from tests.drivers.scripted import GOOD, FakePublisher, wattmeter
+from tests.drivers.scripted import GOOD, FakePublisher, Scripted, wattmeter
 from tests.waiting import eventually
 
 
@@ -19,6 +23,25 @@ def managed(*meters, max_hung=32, mutes=None):
 
     manager = Manager(meters, publisher, clock=clock, max_hung=max_hung, mutes=mutes, new_worker=new_worker)
     return manager, clock, publisher
+
+
+@pytest.mark.parametrize("kind", [DeviceError, ValueError])
+def test_a_secret_that_an_error_shows_is_told_nowhere(caplog, kind):
+    class Secretive(Scripted):
+        options = (cfg.StrOpt("password", secret=True),)
+
+    values = {
+        "script": [kind("refused: b'user=a&password=5ecret'")],
+        "opens": [],
+        "probes": ["a"],
+        "password": "5ecret",
+    }
+    manager, _, _ = managed(Wattmeter("pdu1", Secretive, values, 0.01, 10.0))
+    manager.check()
+    eventually(lambda: "password=***" in caplog.text)
+    eventually(lambda: manager.healths()[0].reason.endswith("refused: b'user=a&password=***'"))
+    assert "5ecret" not in caplog.text
+    manager.stop()
 
 
 def test_an_error_of_ours_ends_the_worker_and_the_manager_starts_another(caplog):

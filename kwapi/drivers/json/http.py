@@ -5,7 +5,9 @@ driver opens, so that one that vanishes for a while does not shift the others.
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 from oslo_config import cfg
@@ -65,6 +67,11 @@ class HttpJson(Driver):
     def open_shared(cls) -> None:
         """Have nothing logged of what is asked."""
         silence_http()
+
+    @classmethod
+    def secrets(cls, values: Mapping[str, Any]) -> list[str]:
+        """Return what nobody may be shown: an address may hold a key."""
+        return [*super().secrets(values), *(value for _, value in parse_qsl(urlsplit(values.get("url") or "").query))]
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (option, what is wrong) for each mistake that the options' own types cannot see."""
@@ -126,7 +133,7 @@ class HttpJson(Driver):
             yield "url", str(error)
             return
         if self.url and not url.host:
-            yield "url", f"{self.url!r} names no host"
+            yield "url", "names no host"
         if url.userinfo:
             yield "url", "holds a user or a password; they have options of their own"
         if self.password and not self.user:

@@ -52,6 +52,7 @@ SAMPLE: Mapping[str, tuple[cfg.Opt, ...]] = {  # the libraries know more, with h
         ),
     ),
 }
+SECRETS = ("password", "token", "application_credential_secret", "client_secret", "access_token", "passcode")
 OURS = {"http_request_max_retries": 0, "service_type": "energy"}  # beside those of the sample
 
 
@@ -128,6 +129,12 @@ def _read_keystone(reader: Reader, is_needed: bool) -> str:
     for name, default in {**OURS, "www_authenticate_uri": values.get("auth_url")}.items():
         reader.conf.set_default(name, default, KEYSTONE)
     return section
+
+
+def secrets_of(conf: cfg.ConfigOpts) -> list[str]:
+    """Return what Keystone is told that nobody else may know."""
+    section = conf.keystone_authtoken.auth_section or KEYSTONE
+    return [str(conf[section][name]) for name in SECRETS if name in conf[section] and conf[section][name]]
 
 
 def _asking_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,9 @@ from flask import Flask, request
 from oslo_config import cfg
 from werkzeug.exceptions import Forbidden
 
+from kwapi import logs
+from kwapi.plugins.api.access import secrets_of
+
 LOG = logging.getLogger(__name__)
 
 
@@ -25,6 +28,7 @@ def guard(app: Flask, conf: cfg.ConfigOpts) -> Flask:
     if conf.log_level != "debug":  # they tell each refusal anew; we, when something changes
         for library in ("keystonemiddleware", "keystoneauth", "urllib3"):
             logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    logs.hide(secrets_of(conf))
     # Some thread is always left for /healthz, whatever Keystone does, also while half of them serve streams.
     keystone = Keystone(conf, most_questions=max(conf.threads - conf.streams - 1, 1))
     policy = Policy(conf)
