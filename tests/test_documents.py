@@ -4,7 +4,6 @@ import re
 import tomllib
 from urllib.parse import parse_qsl
 
-import pytest
 import yaml
 from werkzeug.datastructures import MultiDict
 
@@ -12,36 +11,14 @@ from kwapi import config
 from kwapi.config import Reader
 from kwapi.drivers.snmp.profile import load
 from kwapi.drivers.wattmeter import read_wattmeters
-from kwapi.errors import DeviceError
 from kwapi.keys import parse_keys
 from kwapi.plugins.api.app import problems, read_all_sections
 from kwapi.plugins.rrd.selection import Selection
 from kwapi.simulator.description import CHECKS, FAULTS, KINDS, read_description
 from kwapi.simulator.load import LOADS
+from tests.documents import code_blocks
 from tests.drivers.snmp.walks import read_walk
 from tests.test_layers import ROOT
-
-
-def code_blocks(document, language):
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
-
-
-def test_the_driver_of_contributing_works(tmp_path):
-    namespace = {}
-    exec(code_blocks("CONTRIBUTING.md", "python")[0], namespace)  # noqa: S102 -- our own document
-    path = tmp_path / "watts"
-    driver = namespace["Text"]("meter", {"path": str(path), "probes": ["a", "", "c"], "interval": 1.0})
-    path.write_text("1.5\n2\n3\n")
-    driver.open()
-    assert [(each.probe, each.watts) for each in driver.read()] == [("a", 1.5), ("c", 3.0)]
-    for nonsense in ("much\n", "nan\n", "1e400\n"):
-        path.write_text(nonsense)
-        with pytest.raises(DeviceError):
-            driver.read()
-    path.write_bytes(b"caf\xe9\n")
-    with pytest.raises(DeviceError):
-        driver.read()
-    driver.close()
 
 
 def test_the_wattmeter_of_the_readme_is_sound(tmp_path):
@@ -80,28 +57,8 @@ def test_the_file_of_the_keys_document_is_one_and_its_reasons_are_those_of_the_g
     assert len(reasons) == 9 and all(f'"{reason}"' in code for reason in reasons - {"reason"})
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/keys.md",
-        "docs/simulator.md",
-        "docs/openstack.md",
-        "docs/prometheus.md",
-        *(f"docs/adr/{i:04}" for i in range(1, 7)),
-    ],
-)
-def test_links_lead_somewhere(document):
-    path = ROOT / document
-    if not path.exists():
-        (path,) = (ROOT / "docs" / "adr").glob(f"{path.name}*")
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text("utf-8")):
-        assert target.startswith("http") or (path.parent / target).exists(), target
-
-
-def test_the_profile_of_contributing_fits_its_fixture(tmp_path):
-    profile, fixture = code_blocks("CONTRIBUTING.md", "toml")
+def test_the_profile_of_a_pdu_fits_its_fixture(tmp_path):
+    _, profile, fixture = code_blocks("docs/writing-a-driver.md", "toml")
     (tmp_path / "snmp").mkdir()
     (tmp_path / "snmp" / "acme.toml").write_text(profile)
     known = load(tmp_path)
