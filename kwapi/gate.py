@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kwapi.admission import Admission
 from kwapi.errors import BadMessage
 from kwapi.health import TOPIC, Health, decode_health
+from kwapi.losses import Losses
 from kwapi.measurement import END, RESERVED, Message, decode, topic_of
 from kwapi.signing import Key, KeyRing
 from kwapi.sockets import MAX_FRAME
@@ -53,6 +54,7 @@ class Gate:
         self._since = since
         self._clock = clock
         self._health_streams = Streams()
+        self._losses = Losses(self.streams.losses)
 
     @property
     def lost(self) -> int:
@@ -60,8 +62,9 @@ class Gate:
         return sum(account.lost for account in self.streams.accounts().values())
 
     def look(self) -> None:
-        """Read the keys again if their file has changed; cheap, but not free for each message."""
+        """Read the keys again if their file has changed, and tell what was lost; not for each message."""
         self._keys.look()
+        self._losses.look()
 
     def take(self, frame: bytes) -> Message | Early | Health | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes.

@@ -12,7 +12,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.calibration", "kwapi.energy", "kwapi.plausibility"),
     ("kwapi.certificates", "kwapi.endpoints", "kwapi.signing"),
     ("kwapi.admission", "kwapi.keys", "kwapi.spool.segment", "kwapi.stream", "kwapi.sockets"),
-    ("kwapi.streams", "kwapi.connections"),
+    ("kwapi.streams", "kwapi.connections", "kwapi.losses"),
     ("kwapi.spool.contents", "kwapi.spool.quota", "kwapi.transport"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
