@@ -105,7 +105,7 @@ class Spool:
         syncing = Thread(target=self._sync_on, args=(done := Event(),), name="spool sync", daemon=True)
         syncing.start()
         while not stop.is_set() or self._waiting:
-            if frames := self._gather():
+            if frames := self._gather(stop):
                 self.keep(frames)
             if (now := self._steady_clock()) - tidied_at >= SYNC:
                 self._guard(self.tidy)
@@ -161,11 +161,11 @@ class Spool:
             except OSError as error:
                 self._fault = error
 
-    def _gather(self) -> list[bytes]:
+    def _gather(self, stop: Event) -> list[bytes]:
         """Return what was handed in, [] if nothing was for a while."""
         if not self._has_some.wait(IDLE):
             return []
-        time.sleep(GROUP)
+        stop.wait(GROUP)
         with self._mutex:
             frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
             self._has_some.clear()
