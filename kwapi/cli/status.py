@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         metavar="FILE",
         help="show also what became of the messages of each wattmeter, as the kwapi-api of this machine last saved it; "
-        "positions.json under its state_dir, unless a file is given",
+        "energy/positions.json under its state_dir, unless a file is given",
     )
 
 
@@ -165,10 +165,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{arguments.config_file}: there is no wattmeter {', '.join(map(repr, strange))}")
         gate = Gate(KeyFile(conf.signing_key_file), health=True)
         transport = transport_of(conf).towards_itself()
-        accounts = {}
+        accounts, path = {}, Path(arguments.messages or Path(conf.state_dir) / DIRECTORY / FILE_NAME)
         if arguments.messages is not None:
-            path = arguments.messages or Path(conf.state_dir) / DIRECTORY / FILE_NAME
-            accounts = read_accounts(Path(path), arguments.prefix)
+            accounts = read_accounts(path, arguments.prefix)
     except ConfigError as error:
         service.refuse(error)
         return NOTHING_KNOWN
@@ -190,6 +189,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(summary(states, status, gate.rejected))
     show(HEADING, rows(states, healths, time.time()))
     if accounts:
-        print()
+        print(f"\nmessages, as they were saved {duration(time.time() - path.stat().st_mtime)} ago")
         show(MESSAGES_HEADING, message_rows(accounts))
     return status

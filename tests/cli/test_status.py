@@ -125,7 +125,8 @@ def test_status_shows_what_became_of_messages_as_the_api_of_this_machine_saved_i
     Positions(tmp_path / "energy" / "positions.json").save({topic: Position(1, 9) for topic in accounts}, accounts)
     argv = ["status", "lab", "--messages", "--config-file", str(path)]
     assert tell_until_done(publisher, lambda: [now(wattmeter="lab.a"), now(wattmeter="lab.b")], argv) == 0
-    *_, heading, first, second = capsys.readouterr().out.splitlines()
+    *_, saved, heading, first, second = capsys.readouterr().out.splitlines()
+    assert saved.startswith("messages, as they were saved ")
     assert heading.split()[:3] == ["wattmeter", "produced", "delivered"]
     assert first.split() == ["lab.a", "9", "7", "0", "2", "0", "0", "0", "0"]
     assert second.split() == ["lab.b", "9", "9", "0", "0", "0", "0", "0", "0"]
