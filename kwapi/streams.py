@@ -199,7 +199,7 @@ class Streams:
         """Return up to where each stream was taken, nothing if there is no spool that could be asked from there on."""
         if not self.is_helped:
             return {}
-        return {topic: Position(stream.boot, stream.next) for topic, stream in self._streams.copy().items()}
+        return {topic: Position(stream.boot, stream.next) for topic, stream in self._known().items()}
 
     def standings(self) -> dict[bytes, tuple[Position, Account]]:
         """Return the same, each with what became of the messages up to there.
@@ -208,7 +208,7 @@ class Streams:
         """
         if not self.is_helped:
             return {}
-        return {topic: stream.standing() for topic, stream in self._streams.copy().items()}
+        return {topic: stream.standing() for topic, stream in self._known().items()}
 
     def account(self, topic: bytes) -> Account | None:
         """Return what became of the messages of a topic, None if nothing was heard of it."""
@@ -222,6 +222,14 @@ class Streams:
     def behind(self) -> int:
         """Return how many streams catch up."""
         return len(self._behind)
+
+    def _known(self) -> dict[bytes, Stream]:
+        """Return the streams but those of which nobody who is believed has said a word; for any thread.
+
+        After a restart those would pass for streams of which messages were taken, however old.
+        """
+        streams = self._streams.copy()
+        return {topic: each for topic, each in streams.items() if not each.hearsay or each.account().delivered}
 
     def _helpers(self, stream: Stream) -> list[int]:
         """Return the spools that may have what a stream lacks, those that answer first; one that is away may not.

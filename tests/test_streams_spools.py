@@ -314,3 +314,11 @@ def test_a_spool_cannot_make_up_topics_without_end(clock):
         streams.discover(f"made-up-{number}.".encode(), A, 0)
     assert streams.behind() == 2
     assert streams.meet(b"signed.", A, 0) is TAKE
+
+
+def test_of_what_only_a_spool_has_told_no_position_is_saved(clock):
+    streams = helped(spools=1, clock=clock)
+    streams.discover(TOPIC, A, 0)
+    assert streams.positions() == streams.standings() == {}  # or it would pass for a topic that was believed
+    assert repaired(streams, [{A: range(3)}]) == [(A, 0), (A, 1), (A, 2)]
+    assert streams.positions() == {TOPIC: Position(A, 3)}
