@@ -20,7 +20,7 @@ from kwapi.cli.main import COMMANDS
 from kwapi.cli.main import main as kwapi
 from kwapi.config import parse_arguments
 from kwapi.drivers import BUILT_IN, EXTRAS, find_driver
-from kwapi.options import MACHINE, OPTIONS, WATTMETER
+from kwapi.options import MACHINE, OPTIONS, WATTMETER, with_secret_files
 from kwapi.plugins.api.access import SAMPLE
 from kwapi.plugins.api.openapi import document
 from kwapi.simulator.app import main as simulator
@@ -142,7 +142,7 @@ def setup(app: Any) -> dict[str, Any]:
 
 
 def _list(some: Iterable[cfg.Opt]) -> str:
-    return "\n".join(map(option, some)) or "It has no options of its own.\n"
+    return "\n".join(map(option, with_secret_files(some))) or "It has no options of its own.\n"
 
 
 def _plain(text: str) -> str:

@@ -113,7 +113,8 @@ def test_polls_that_did_not_arrive_are_counted(times, arrived, missed):
 @pytest.mark.parametrize(
     ("name", "option", "values"), [("snmp", "slow_interval = 0", 240 * 2), ("ipmi", "min_interval = 0", 2)]
 )
-def test_a_small_farm_is_measured(name, option, values):
+def test_a_small_farm_is_measured(name, option, values, monkeypatch):
+    monkeypatch.delenv("KWAPI_RECORDINGS", raising=False)  # no option, of which the daemon would warn
     scenario = farm.scenarios(2, 2)[name]
     fast = replace(scenario, interval=0.2, options=f"{scenario.options}{option}\n")
     figures = farm.run(fast, seconds=1.0, warm_up=0.0)

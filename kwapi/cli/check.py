@@ -116,8 +116,8 @@ def look_around(readers: Mapping[str, Reader]) -> list[str]:
 
 def configurations_of(readers: Mapping[str, Reader]) -> dict[str, cfg.ConfigOpts]:
     """Return the configuration of each daemon; raise ConfigError with the mistakes of all files."""
-    if mistakes := [mistake for reader in readers.values() for mistake in reader.mistakes]:
-        raise ConfigError(*in_order(mistakes))
+    if mistakes := [mistake for reader in readers.values() for mistake in in_order(reader.mistakes)]:
+        raise ConfigError(*mistakes)
     return {daemon: reader.finish() for daemon, reader in readers.items()}
 
 

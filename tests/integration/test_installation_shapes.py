@@ -97,6 +97,7 @@ def read_by_office(office, forwarder, host, shape):
         office.configure(daemon, shape[daemon], further)
         forwarder.let_in("forwarder", office, daemon)
     office.trust("plugins", forwarder, "forwarder", f"tcp://{host}:5556", f"tcp://{host}:5566")
+    office.kwapi("check", *(str(office.directory / f"{daemon}.conf") for daemon in ("api", "rrd")))
     office.start("api", "rrd")
 
 
@@ -106,6 +107,7 @@ def test_a_site_with_a_forwarder_is_read_by_an_office(tmp_path):
     with Machine(tmp_path / "pdus", ports) as pdus, Machine(tmp_path / "office", ports) as office:
         pdus.configure("drivers", shape["drivers"], METER.format("lyon"))
         pdus.configure("forwarder", shape["forwarder"])
+        pdus.kwapi("check", *(str(pdus.directory / f"{daemon}.conf") for daemon in ("drivers", "forwarder")))
         pdus.start("drivers", "forwarder")
         shutil.copy2(pdus.directory / "state/signing.key", office.directory / "state/signing.key")
         read_by_office(office, pdus, "pdus.example.org", shape)
