@@ -156,11 +156,14 @@ LAYERS = (  # each line may import from the lines above it
         "kwapi.cli.devices",
         "kwapi.cli.samples",
     ),
+    ("kwapi.cli.migrate.old", "kwapi.cli.migrate.history"),
+    ("kwapi.cli.migrate.daemons", "kwapi.cli.migrate.wattmeters"),
+    ("kwapi.cli.migrate.command",),
     ("kwapi.cli.run", "kwapi.cli.main"),
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator"}
-EMPTY |= {"kwapi.spool", "kwapi.cli", "kwapi.cli.discover"}
+EMPTY |= {"kwapi.spool", "kwapi.cli", "kwapi.cli.discover", "kwapi.cli.migrate"}
 EMPTY |= {f"kwapi.drivers.{name}" for name in ("ipmi", "json", "kasa", "modbus", "nut", "redfish", "snmp")}
 
 

@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def write_files(directory: Path) -> list[str]:
     """Write the files that are missing; return what became of each."""
-    is_installed = directory == PATHS
-    state = Path(default_state_dir()) if is_installed else directory / "state"
+    is_installed, state = directory == PATHS, state_of(directory)
     directory.mkdir(parents=True, exist_ok=True)
     said = []
     for daemon in OPTIONS:
@@ -77,6 +76,11 @@ def write_files(directory: Path) -> list[str]:
         for path in (state, key) if is_new else (key,):
             _give(path, lambda user: (user.pw_uid, user.pw_gid))
     return [*said, f"{key}: a new signing key, mode 0600"]
+
+
+def state_of(directory: Path) -> Path:
+    """Return where the daemons keep their state that have their configuration in a directory."""
+    return Path(default_state_dir()) if directory == PATHS else directory / "state"
 
 
 def write_file(path: Path, options: str, sections: str, mode: int) -> str:

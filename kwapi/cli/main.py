@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from kwapi.cli import check, export, forget, init, keygen, mute, password, read, rename, status, watch
 from kwapi.cli.discover import command as discover
+from kwapi.cli.migrate import command as migrate
 from kwapi.service import EXIT_FAILED
 
 COMMANDS = {
@@ -18,6 +19,7 @@ COMMANDS = {
     "forget": forget,
     "init": init,
     "keygen": keygen,
+    "migrate": migrate,
     "mute": mute,
     "password": password,
     "read": read,
