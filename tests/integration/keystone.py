@@ -61,7 +61,7 @@ class Keystone:
         (directory / "keystone.conf").write_text(text, encoding="utf-8")
 
     def start(self) -> None:
-        """Start Keystone and wait until it answers."""
+        """Start Keystone and wait until it tells of a token: the first time it has a lot to load."""
         with (self.directory / "keystone.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -76,6 +76,8 @@ class Keystone:
                 env={**os.environ, "OS_KEYSTONE_CONFIG_DIR": str(self.directory)},
             )
         eventually(self._answers, timeout=60)
+        token = self.token("admin")
+        self.call("GET", "/auth/tokens", token=token, subject=token)
 
     def stop(self) -> None:
         """End Keystone, also a frozen one."""

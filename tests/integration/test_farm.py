@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_half_of_a_farm_misbehaves(tmp_path, workers):
-    result = run(tmp_path, wattmeters=40, seconds=20, interval=1.0, longest=8, seed=workers, workers=workers)
+    result = run(tmp_path, wattmeters=40, seconds=20, interval=2.0, longest=8, seed=workers, workers=workers)
     assert len({episode.kind for episode in result.episodes}) > 5
     healthy_wattmeters_miss_no_poll(result)
     numbers_have_no_hole(result)
