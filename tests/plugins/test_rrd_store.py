@@ -1,9 +1,6 @@
 import json
-import logging
 import math
 import os
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,12 +12,10 @@ from kwapi.measurement import NAME_BYTES, probe_problem
 from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, probe_of
 from kwapi.plugins.rrd.store import Store
-from kwapi.plugins.rrd.tool import Tool
 from tests.clock import Clock
 from tests.messages import health, message
-from tests.waiting import eventually
+from tests.plugins.storing import NOW, add, fetch, warnings
 
-NOW = 1_800_000_000.0
 names = st.text(min_size=1, max_size=NAME_BYTES).filter(lambda name: probe_problem(name) is None)
 
 
@@ -32,23 +27,6 @@ def clock():
 @pytest.fixture
 def store(tmp_path, clock):
     return Store(tmp_path / "rrd", clock=clock, steady_clock=clock)
-
-
-def add(store, timestamp, watts=100.0, probe="taurus-1", **fields):
-    store.add(message(probes=[probe], w=[watts], timestamp=timestamp, **fields))
-
-
-def fetch(store, probe="taurus-1", start=NOW - 20, end=NOW, resolution=1):
-    """Return {end of the row: watts} of the rows that are known."""
-    (first, _, step), _, rows = rrdtool.fetch(
-        str(store.path(probe)), "AVERAGE", "-r", str(resolution), "-s", str(int(start)), "-e", str(int(end))
-    )
-    times = range(int(first + step), int(first + step * (len(rows) + 1)), step)
-    return {time: row[0] for time, row in zip(times, rows, strict=True) if row[0] is not None}
-
-
-def warnings(caplog):
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 def test_a_file_has_the_archives_of_the_periods(store):
@@ -180,15 +158,6 @@ def test_the_list_tells_what_the_files_do_not(store):
     }
 
 
-def test_a_damaged_list_is_reported_and_made_anew(tmp_path, clock, caplog):
-    (tmp_path / "probes.json").write_text('{"taurus-1": ')
-    store = Store(tmp_path, clock=clock, steady_clock=clock)
-    assert "probes.json can't be read" in warnings(caplog)[0]
-    add(store, NOW)
-    store.flush()
-    assert [probe.name for probe in Store(tmp_path, clock=clock, steady_clock=clock).probes()] == ["taurus-1"]
-
-
 def test_a_probe_is_stale_after_three_intervals_and_ten_seconds(store, clock):
     add(store, NOW, probe="quick", interval=1.0)
     add(store, NOW, probe="slow", interval=60.0)
@@ -217,31 +186,6 @@ def test_a_probe_is_down_or_muted_as_its_wattmeter_says(store, clock):
     assert store.probe("taurus-2") is None
 
 
-class Stumbling(Tool):
-    """Fails to update a file once."""
-
-    has_failed = False
-
-    def calls(self, calls):
-        if self.has_failed or "update" not in {name for name, *_ in calls}:
-            return super().calls(calls)
-        self.has_failed = True
-        return [rrdtool.OperationalError("somebody else has it")] * len(calls)
-
-
-def test_what_comes_late_is_not_lost_to_a_fault_that_passes(tmp_path, clock):
-    """Ten minutes of a spool wait to be written."""
-    store = Store(tmp_path / "rrd", tool=Stumbling(), clock=clock, steady_clock=clock)
-    for second in range(600):
-        store.add_late(message(seq=second, timestamp=NOW - 600 + second, w=[float(second)]))
-    store.flush()
-    assert [probe.broken for probe in store.probes()] == [True]
-    store.flush()
-    assert [probe.broken for probe in store.probes()] == [False]
-    means = list(fetch(store, start=NOW - 600, resolution=10).values())
-    assert means[:59] == [pytest.approx(10 * row + 5.5) for row in range(59)]
-
-
 def test_what_comes_late_is_not_shown_as_if_it_were_now_and_what_is_ahead_is(store, clock):
     add(store, NOW - 60, watts=1.0)
     clock.now = NOW
@@ -257,22 +201,6 @@ def test_what_comes_late_is_not_shown_as_if_it_were_now_and_what_is_ahead_is(sto
     clock.now = NOW + 1
     add(store, NOW + 1, watts=8.0)
     assert [(probe.state, probe.watts, probe.timestamp) for probe in store.probes()] == [("up", 8.0, NOW + 1)]
-
-
-def test_a_list_that_is_lost_loses_no_probe(tmp_path, clock):
-    store = Store(tmp_path, clock=clock, steady_clock=clock)
-    for name in ("ü %/".rstrip("/"), "b@export"):
-        for second in range(5):
-            add(store, NOW - 100 + second, 7.0, name)
-    store.flush()
-    (tmp_path / "probes.json").unlink()
-    (tmp_path / "not ours.rrd").write_bytes(b"")
-    again = Store(tmp_path, clock=clock, steady_clock=clock)
-    found = {probe.name: (probe.watts, probe.timestamp, probe.wattmeter) for probe in again.probes()}
-    assert found == dict.fromkeys(("ü %", "b@export"), (7.0, NOW - 95, ""))
-    assert [probe.first_seen for probe in again.probes()] == [pytest.approx(NOW - 100, abs=1)] * 2
-    add(again, NOW, 8.0, "ü %")
-    assert again.probe("ü %").wattmeter == "lyon.pdu1"
 
 
 def test_a_probe_that_comes_back_has_its_number(tmp_path, clock):
@@ -426,55 +354,6 @@ def test_a_wattmeter_whose_clock_is_behind_is_not_stale(store, clock):
     assert not store.probes()[0].stale
 
 
-def test_a_disk_error_is_logged_once_spares_the_others_and_heals(store, caplog):
-    obstacle = store.path("broken")
-    obstacle.mkdir()
-    for step in range(4):
-        add(store, NOW - 9 + step, probe="broken")
-        add(store, NOW - 9 + step, probe="sound")
-        store.flush()
-    assert len(warnings(caplog)) == 1 and str(obstacle) in warnings(caplog)[0]
-    assert {probe.name: probe.broken for probe in store.probes()} == {"broken": True, "sound": False}
-    assert len(fetch(store, "sound")) == 3
-    obstacle.rmdir()
-    with caplog.at_level(logging.INFO):
-        for step in range(4):
-            add(store, NOW - 5 + step, probe="broken")
-            store.flush()
-    assert "written again" in caplog.text
-    assert not any(probe.broken for probe in store.probes())
-    assert len(fetch(store, "broken")) == 7
-
-
-@pytest.mark.parametrize("content", [b"", b"not an RRD file", None])
-def test_a_file_that_is_none_of_ours_is_reported_and_kept(tmp_path, clock, caplog, content):
-    store = Store(tmp_path, clock=clock, steady_clock=clock)
-    add(store, NOW - 1)
-    store.flush()
-    path = store.path("taurus-1")
-    path.write_bytes(path.read_bytes()[:9000] if content is None else content)
-    kept = path.read_bytes()
-    again = Store(tmp_path, clock=clock, steady_clock=clock)
-    add(again, NOW)
-    again.flush()
-    assert path.read_bytes() == kept
-    assert [probe.broken for probe in again.probes()] == [True]
-    assert not again.readable("taurus-1")
-    assert len(warnings(caplog)) == 1 and str(path) in warnings(caplog)[0]
-
-
-def test_an_unwritable_list_is_reported_once_and_heals(store, caplog):
-    obstacle = store.directory / "probes.new"
-    obstacle.mkdir()
-    add(store, NOW)
-    store.flush()
-    store.flush()
-    assert len(warnings(caplog)) == 1
-    obstacle.rmdir()
-    store.flush()
-    assert store.directory.joinpath("probes.json").exists()
-
-
 @given(names)
 def test_a_name_survives_its_file_name(name):
     file = file_name(name)
@@ -486,51 +365,3 @@ def test_the_longest_name_can_be_a_file(tmp_path):
     path: Path = tmp_path / file_name("\N{ELECTRIC PLUG}" * 20 + "@export")
     create(path, 60, NOW)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
-
-
-@pytest.fixture
-def running(tmp_path):
-    """A store that flushes hourly, and its thread."""
-    store, stop = Store(tmp_path, flush_every=3600.0), threading.Event()
-    thread = threading.Thread(target=store.run, args=[stop])
-    thread.start()
-    yield store
-    stop.set()
-    thread.join()
-
-
-def test_a_new_probe_has_its_file_soon(running):
-    add(running, time.time())
-    eventually(lambda: (running.directory / "probes.json").exists())
-    assert running.path("taurus-1").exists()
-
-
-def test_sixty_values_are_written_before_the_next_flush(running):
-    begin = time.time() - 30
-    add(running, begin)
-    eventually(running.path("taurus-1").exists)
-    eventually(lambda: rrdtool.last(str(running.path("taurus-1"))) >= int(begin))
-    for step in range(1, 70):
-        add(running, begin + step / 4, interval=0.25)
-    eventually(lambda: rrdtool.last(str(running.path("taurus-1"))) >= int(begin + 14))
-
-
-def test_what_is_added_while_others_flush_is_all_written(store):
-    done = threading.Event()
-
-    def flush_for_graphs():
-        while not done.is_set():
-            if store.probes():
-                store.flush(["taurus-1"])
-
-    others = [threading.Thread(target=flush_for_graphs) for _ in range(3)]
-    for thread in others:
-        thread.start()
-    for step in range(200):
-        add(store, NOW - 200 + step, float(step))
-    done.set()
-    for thread in others:
-        thread.join()
-    store.run(done)
-    rows = fetch(store, start=NOW - 250, end=NOW)
-    assert rows == {NOW - 200 + step: float(step) for step in range(1, 200)}
