@@ -1,6 +1,7 @@
 """The Watts Up? on its pty, read byte by byte."""
 
 import asyncio
+import gc
 import os
 import tty
 
@@ -182,6 +183,7 @@ def test_line_that_nobody_reads_does_no_harm(device, tmp_path):
 def test_place_that_is_taken_is_told_and_left_as_it_is(device, tmp_path):
     taken = tmp_path / "meter"
     taken.write_text("somebody else's")
+    gc.collect()  # what other tests left, which the collector may find at any moment
     before = os.listdir("/proc/self/fd")
 
     async def session():
