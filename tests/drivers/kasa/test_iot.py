@@ -131,8 +131,9 @@ NO_POWER = json.dumps({"emeter": {"get_realtime": {"err_code": 0}}}).encode()
 )
 def test_an_unusable_answer_is_an_error_and_the_next_poll_goes_on(sent, problem):
     with IotPlug(HS110) as plug:
-        driver = make(plug.port, timeout=0.1)
+        driver = make(plug.port)
         driver.open()
+        driver.timeout = 0.1 if sent is None or sent.endswith(b"...") else 5.0
         plug.mangle = lambda answer: sent
         with pytest.raises(DeviceError, match=rf"^127.0.0.1:{plug.port}:? .*{problem}"):
             driver.read()

@@ -293,7 +293,7 @@ def test_a_unit_of_which_the_gateway_hears_nothing_is_not_there(code):
 
 
 def test_a_silent_unit_is_not_there_and_one_that_answers_late_is_not_taken_for_it():
-    with over_tcp(sdm120(), timeout=0.05) as (driver, server):
+    with over_tcp(sdm120(), timeout=0.3) as (driver, server):
         server.mangle = lambda frame: b""
         assert not driver.is_there()
         server.mangle = lambda frame: frame
