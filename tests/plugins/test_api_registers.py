@@ -103,9 +103,9 @@ class Killed(Exception):
 
 
 class Dying(Registers):
-    """Registers that write so many more records, and then no more."""
+    """Registers that write so many more records of probes, and then no more."""
 
-    left = 10
+    left = 0
 
     def write(self, probe):
         self.left -= 1
@@ -114,11 +114,14 @@ class Dying(Registers):
         super().write(probe)
 
 
-def test_a_kill_in_the_midst_of_a_message_costs_none_of_its_probes_anything(collector_of, tmp_path):
+@pytest.mark.parametrize("left", range(6))
+def test_a_kill_in_the_midst_of_a_message_costs_none_of_its_probes_anything(collector_of, tmp_path, left):
+    """The last message is not like those before it: each record is written as it was in step, and then once more."""
     before = collector_of(tmp_path, of=Dying)
+    before._registers.left = len(PROBES) + left
     feed(before, (0, 3600.0), (10, 3600.0), (20, 3600.0))
     with pytest.raises(Killed):
-        feed(before, (30, 7200.0))
+        feed(before, (30, 7200.0), probes=PROBES[::-1])
     killed(before)
     after = collector_of(tmp_path)
     feed(after, (20, 3600.0), (30, 7200.0), (40, 3600.0))

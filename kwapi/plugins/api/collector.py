@@ -17,6 +17,7 @@ from kwapi.plugins.api.machines import Machine, message_of, reading_of, state_of
 from kwapi.plugins.api.probe import Ahead, Probe
 from kwapi.plugins.api.registers import Registers
 from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
+from kwapi.plugins.api.steps import Steps
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
 
 __all__ = ["Collector", "Event", "ProbeState", "Reading", "Snapshot"]
@@ -55,6 +56,7 @@ class Collector:
         self._events = EventLog() if registers is None else registers.events
         self._probes: dict[str, Probe] = {}
         self._listings: dict[str, Listing] = {}  # by wattmeter
+        self._steps = Steps(registers)
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
@@ -85,6 +87,7 @@ class Collector:
         """
         now = self._clock()
         with self._lock:
+            self._settle(message.wattmeter)
             ahead = self._ahead.setdefault(message.wattmeter, {})
             for place, name in enumerate(message.probes):
                 probe = self._probes.get(name)
@@ -134,11 +137,11 @@ class Collector:
         if (parts := self._machines.get(name)) is not None:
             readings = [reading for part in parts if (reading := self.reading(part)) is not None]
             return reading_of(readings) if len(readings) == len(parts) else None
-        probe = self._probes.get(name)
-        if probe is None or probe.heard_at < self._clock() - self._cleaning_interval:
+        probe, since = self._probes.get(name), self._clock() - self._cleaning_interval
+        if probe is None:
             return None
         listing = self._listings.get(probe.wattmeter)
-        return None if listing is None else listing.readings.get(name)
+        return None if listing is None else listing.reading(name, since)
 
     def snapshot(self) -> Snapshot:
         """Return all probes that are not silent; a snapshot serves everybody who asks in a tenth of a second.
@@ -173,34 +176,47 @@ class Collector:
         if resumed is not None and at != resumed:
             self._resumed.pop(message.wattmeter)
         max_gap = gap_limit(self._max_gap, message.interval)
+        if self._steps.count(message, at, heard_at, max_gap):
+            return True
+        self._settle(message.wattmeter)
+        claimed = [self._claim(name, message, heard_at) for name in message.probes]
+        self._count_each(message, at, claimed, max_gap, heard_at)
+        if at != resumed:
+            self._steps.begin(message, at, claimed, heard_at, self._listings[message.wattmeter])
+        return True
+
+    def _count_each(
+        self, message: Message, at: Instant, claimed: Sequence[Probe | None], max_gap: float, heard_at: float
+    ) -> None:
+        """Count what a message says of each probe that its wattmeter may report."""
         write = None if self._registers is None else self._registers.write
         nothing: Column = [None] * len(message.probes)
-        columns = zip(
-            message.probes, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True
-        )
+        columns = zip(claimed, message.w or nothing, message.kwh or nothing, message.kwh_wrap or nothing, strict=True)
+        resumed = self._resumed.get(message.wattmeter)
         readings: dict[str, Reading] = {}
-        for place, (name, watts, kwh, kwh_wrap) in enumerate(columns):
-            probe = self._probes.get(name)
-            if probe is None or probe.wattmeter != message.wattmeter:
-                probe = self._claim(name, probe, message, heard_at)
-                if probe is None:
-                    continue
+        for place, (probe, watts, kwh, kwh_wrap) in enumerate(columns):
+            if probe is None:
+                continue
             if at == resumed and probe.energy.last_at == at:
                 continue  # a kill came after it had counted, and before others of the message
             if message.level is not None and message.level[place] != probe.level:
                 probe.level, probe.identity = message.level[place], b""
             event = probe.energy.add(at, watts, kwh, kwh_wrap, max_gap)
             if event is not None:
-                LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", name, *event)
-                self._events.note({name: Event(message.timestamp, *event)})
+                LOG.warning("the energy register of %s: %s, %.3f to %.3f kWh", probe.name, *event)
+                self._events.note({probe.name: Event(message.timestamp, *event)})
             probe.show(message, place, heard_at)
             if write is not None:
                 write(probe)  # before anybody is told
             probe.tell()
             if (reading := probe.reading()) is not None:
-                readings[name] = reading
+                readings[probe.name] = reading
         self._list(message.wattmeter, readings, heard_at)
-        return True
+
+    def _settle(self, wattmeter: str) -> None:
+        """Let the probes of a wattmeter stand each for itself."""
+        if (columns := self._steps.settle(wattmeter)) is not None:
+            self._list(wattmeter, columns.readings(), columns.now.heard_at)
 
     def _forget_ahead(self, wattmeter: str) -> None:
         """Show the probes of a wattmeter as they are counted."""
@@ -249,6 +265,8 @@ class Collector:
             probe = self._unused(old)
             self._events.rename(old, new)
             renamed, spare = self._probes.get(new), 0
+            if renamed is not None:
+                self._settle(renamed.wattmeter)
             if renamed is None:
                 renamed = probe
                 renamed.name, renamed.identity = new, b""
@@ -278,6 +296,7 @@ class Collector:
         probe = self._probes.get(name)
         if probe is None:
             raise ValueError(f"there is no probe {name!r}")
+        self._settle(probe.wattmeter)
         heard_at = probe.heard_at if probe.ahead is None else probe.ahead.heard_at
         wait = heard_at + stale_after(probe.interval) - self._clock()
         if wait >= 0:
@@ -328,15 +347,18 @@ class Collector:
         now = self._clock()
         sums: dict[str, float | None] = {}
         for name in dict.fromkeys(name for probe in message.probes for name in self._fed.get(probe, ())):
-            parts = [probe.told for part in self._machines[name] if (probe := self._probes.get(part)) is not None]
+            parts = [probe.known() for part in self._machines[name] if (probe := self._probes.get(part)) is not None]
             up = [told for told in parts if told is not None and told.state(now) == "up"]
             if len(up) == len(self._machines[name]):
                 watts = [each for told in up if (each := told.current_watts("up")) is not None]
                 sums[name] = sum(watts) if len(watts) == len(up) else None
         return message_of(sums, message) if sums else None
 
-    def _claim(self, name: str, owned: Probe | None, message: Message, now: float) -> Probe | None:
+    def _claim(self, name: str, message: Message, now: float) -> Probe | None:
         """Return the probe if the message's wattmeter may report it, None if another one does."""
+        owned = self._probes.get(name)
+        if owned is not None and owned.wattmeter == message.wattmeter:
+            return owned
         if name in self._machines:
             self.conflicts.note(name, "a probe has the name of the machine %s")
             return None
@@ -347,6 +369,7 @@ class Collector:
             self._probes[name] = probe
             self._listing += 1
             return probe
+        self._settle(owned.wattmeter)
         if not has_lapsed(now - owned.heard_at, owned.interval, self._cleaning_interval):
             self.conflicts.note(name, "two wattmeters report the probe %s")
             return None

@@ -1,7 +1,7 @@
 """What is kept of one probe. The thread of the bus changes it; any other may ask for its state."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -49,9 +49,18 @@ class Ahead(NamedTuple):
     heard_at: float
 
 
+class Together(Protocol):
+    """What knows of several probes, each at its place, as columns.py does."""
+
+    def told_of(self, place: int) -> Told: ...
+
+
 @dataclass(slots=True)
 class Probe:
-    """One probe since it was first measured, ``since``."""
+    """One probe since it was first measured, ``since``.
+
+    While it goes in ``step`` with others what it keeps itself is out of date, and known() is not.
+    """
 
     name: str
     wattmeter: str
@@ -67,6 +76,7 @@ class Probe:
     place: int = 0
     ahead: Ahead | None = None
     told: Told | None = None
+    step: tuple[Together, int] | None = None
     slot: int = 0  # of the state file, 0 for none
     identity: bytes = b""  # names and level as they stand there
     _shown: ProbeState | None = None  # made of _shown_told
@@ -101,9 +111,15 @@ class Probe:
             total.unknown,
         )
 
+    def known(self) -> Told | None:
+        """Return what is known now, None before the first measurement is told; for any thread."""
+        step = self.step
+        return self.told if step is None else step[0].told_of(step[1])
+
     def is_heard_since(self, when: float) -> bool:
         """Return whether it was measured since a time of our clock."""
-        return self.told is not None and self.told.heard_at >= when
+        told = self.known()
+        return told is not None and told.heard_at >= when
 
     def _told_ahead(self, ahead: Ahead) -> Told:
         message, place, total = ahead.message, ahead.place, self.energy.total
@@ -138,7 +154,7 @@ class Probe:
 
     def state(self, now: float) -> ProbeState | None:
         """Return the state, None before the first measurement is told; for one thread at a time."""
-        told = self.told
+        told = self.known()
         if told is None:
             return None
         state = told.state(now)

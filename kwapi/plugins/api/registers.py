@@ -1,6 +1,7 @@
 """The energy registers of all probes as they survive whatever happens, in a directory of their own.
 
     registers      a slot for each probe (slots.py, record.py); slot 0 tells how the file was left
+    columns        what came since then of probes that are measured in step (columns.py, column_file.py)
     events.jsonl   events.py
     lock           held by the one process that writes
 
@@ -14,10 +15,12 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kwapi.errors import ConfigError
+from kwapi.plugins.api.column_file import ColumnFile, read_columns, settle_all
 from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.record import VERSION, Unreadable, pack, unpack
@@ -29,6 +32,7 @@ LOG = logging.getLogger(__name__)
 FORMAT = b"kwapi energy %d\n"
 SYNC_PERIOD = 10.0  # seconds
 DIRECTORY = "energy"  # in state_dir
+COLUMNS = "columns"  # there
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # of the machine: another one after every start of it
 
 
@@ -57,6 +61,7 @@ class Registers:
             _keep_aside_unless_ours(self.path)
             self._is_new = not self.path.exists()
             self._slots = Slots(self.path, FORMAT % VERSION)
+            self.columns = ColumnFile(directory / COLUMNS)
             self.events = EventLog(directory / "events.jsonl")
         except OSError as error:
             raise ConfigError(f"state_dir: cannot use {directory}: {error.strerror}") from error
@@ -70,9 +75,15 @@ class Registers:
         probes, damaged, self._free, doubles = read_all(self._slots, now, wall_now)
         for probe in doubles:
             self.free(probe.slot)
+        changed, damaged_columns = self.columns.load(_by_slot(probes), now, wall_now)
+        for probe in changed:
+            self.write(probe)
+        self.columns.clear()
         LOG.info("%s: %d probes go on where they were", self.path, len(probes))
         if damaged:
             LOG.error("%s: %d records are damaged, what they counted is lost", self.path, damaged)
+        if damaged_columns:
+            LOG.error("%s: %d records are damaged, what they counted last is lost", COLUMNS, damaged_columns)
         if not before and not self._is_new:
             LOG.error("%s: its beginning is missing or damaged; what it counted beyond these probes is lost", self.path)
         if (missing := before.get("slots", 0) - self._slots.found) > 0:
@@ -110,6 +121,7 @@ class Registers:
         self._full = False  # there may be room by now
         try:
             self._slots.sync()
+            self.columns.sync()
             self.events.sync()
         except OSError as error:
             if not self._broken:
@@ -125,6 +137,7 @@ class Registers:
         self._tell(closed=True)
         self.sync()
         self._slots.close()
+        self.columns.close()
         self.events.close()
         os.close(self._lock)
 
@@ -179,6 +192,10 @@ def read_all(slots: Slots, now: float, wall_now: float) -> Contents:
     return Contents({probe.name: probe for probe in in_order}, damaged, free, doubles)
 
 
+def _by_slot(probes: Mapping[str, Probe]) -> dict[int, Probe]:
+    return {probe.slot: probe for probe in probes.values()}
+
+
 def read_registers(directory: Path) -> Contents:
     """Return what a directory's register file holds, also while a kwapi-api writes; ConfigError if there is none."""
     path = directory / "registers"
@@ -187,7 +204,10 @@ def read_registers(directory: Path) -> Contents:
             head = file.readline(HEAD)
         if head != FORMAT % VERSION:
             raise ConfigError(f"{path} is no register file of version {VERSION}: it begins with {head[:30]!r}")
-        return _read(path)
+        columns = read_columns(directory / COLUMNS)  # before the rest, or what is settled meanwhile would be in neither
+        contents = _read(path)
+        settle_all(columns, _by_slot(contents.probes))
+        return contents
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -8,6 +8,8 @@ that it outlives this process; sync() puts it on the disk.
     1024      slot 0: copy 0, copy 1
     2048      slot 1 ...
     copy:     CRC-32 of the rest (4 bytes), generation (8), length of the record (2), record, zeros
+
+The places are those of copies of one sector; where records are longer all of it is as many times as large.
 """
 
 import errno
@@ -33,21 +35,23 @@ class Slots:
     ``found`` is the number of slots that the file had when it was opened.
     """
 
-    def __init__(self, path: Path, form: bytes, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, form: bytes, *, sectors: int = 1, read_only: bool = False) -> None:
+        """A copy is so many sectors."""
+        self._copy, self._slot = sectors * SECTOR, sectors * SLOT
         flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self._file = os.open(path, flags | os.O_CLOEXEC, 0o640)
         try:
             size = os.fstat(self._file).st_size
-            self.found = max(size - HEAD, 0) // SLOT
+            self.found = max(size - self._slot, 0) // self._slot
             if not read_only:
-                size = max(HEAD + FIRST_SLOTS * SLOT, size + -size % SLOT)
+                size = max(self._slot * (1 + FIRST_SLOTS), size + -size % self._slot)
                 # Reserved, not only declared: where the disk is full, writing to a hole of a mapping is a SIGBUS.
                 os.posix_fallocate(self._file, 0, size)
             self._map = mmap.mmap(self._file, size, access=mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE)
         except (OSError, ValueError):  # the latter of a file that is empty
             os.close(self._file)
             raise
-        self._count = max(size - HEAD, 0) // SLOT
+        self._count = max(size - self._slot, 0) // self._slot  # the head is as long as a slot
         self._generations = array("Q", [0]) * self._count
         if not read_only:
             self._map[: len(form)] = form
@@ -58,9 +62,9 @@ class Slots:
     def read(self, number: int) -> bytes | None:
         """Return the newest whole record of a slot, b"" if nothing was written yet, None if it is damaged."""
         for _ in range(READ_ATTEMPTS):
-            place = HEAD + number * SLOT
-            slot = self._map[place : place + SLOT]
-            found = [copy for copy in map(_parse, (slot[:SECTOR], slot[SECTOR:])) if copy is not None]
+            place = (1 + number) * self._slot
+            slot = self._map[place : place + self._slot]
+            found = [copy for copy in map(_parse, (slot[: self._copy], slot[self._copy :])) if copy is not None]
             if found:
                 self._generations[number], record = max(found)
                 return record
@@ -70,13 +74,13 @@ class Slots:
         """Replace the record of a slot."""
         generation = self._generations[number] + 1
         body = PREFIX.pack(generation, len(record)) + record
-        place = HEAD + number * SLOT + (generation & 1) * SECTOR
+        place = (1 + number) * self._slot + (generation & 1) * self._copy
         self._map[place : place + CHECKSUM.size + len(body)] = CHECKSUM.pack(crc32(body)) + body
         self._generations[number] = generation
 
     def grow(self) -> None:
         """Double the number of slots; OSError if the disk is full."""
-        size = HEAD + 2 * self._count * SLOT
+        size = (1 + 2 * self._count) * self._slot
         os.posix_fallocate(self._file, 0, size)
         self._map.resize(size)
         self._generations.extend([0] * self._count)
@@ -103,6 +107,6 @@ def _parse(copy: bytes) -> tuple[int, bytes] | None:
     (checksum,) = CHECKSUM.unpack_from(copy)
     generation, length = PREFIX.unpack_from(copy, CHECKSUM.size)
     end = CHECKSUM.size + PREFIX.size + length
-    if generation == 0 or end > SECTOR or crc32(copy[CHECKSUM.size : end]) != checksum:
+    if generation == 0 or end > len(copy) or crc32(copy[CHECKSUM.size : end]) != checksum:
         return None
     return generation, copy[CHECKSUM.size + PREFIX.size : end]
