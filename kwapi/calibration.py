@@ -5,7 +5,6 @@ power alone, after the factor, and not to nothing: a probe that draws 0 W still 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from kwapi.measurement import Measurement
 
@@ -25,4 +24,4 @@ def _calibrated(one: Measurement, factor: float, offset: float) -> Measurement:
     values = {name: value * factor for name in SCALED if (value := getattr(one, name)) is not None}
     if offset and values.get("watts"):
         values["watts"] += offset
-    return replace(one, **values) if values else one
+    return one._replace(**values) if values else one

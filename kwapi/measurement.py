@@ -6,10 +6,9 @@ attributes of Message as keys; a column that no probe has is left out, unknown k
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,12 +26,12 @@ MIN_INTERVAL, MAX_INTERVAL = 0.001, 1e6  # seconds
 Column = list[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """One probe's values at one instant; None is unknown.
 
     ``kwh`` is the device's own energy register and ``kwh_wrap`` the amount at which that register starts again at
-    zero, if it does.
+    zero, if it does. It is a tuple, so that those of a poll are turned into columns at once; the order of the
+    attributes is that of QUANTITIES, between the probe and its level.
     """
 
     probe: str
@@ -84,9 +83,6 @@ QUANTITIES = (  # column of Message, attribute of Measurement
     ("kwh", "kwh"),
     ("kwh_wrap", "kwh_wrap"),
 )
-_GETTERS = tuple((column, attrgetter(attribute)) for column, attribute in QUANTITIES)
-_LEVEL = attrgetter("level")
-_PROBE = attrgetter("probe")
 _COLUMNS = attrgetter(*(column for column, _ in QUANTITIES))
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
@@ -115,15 +111,14 @@ def probe_problem(probe: str) -> str | None:
 
 
 def to_columns(measurements: Sequence[Measurement]) -> dict[str, list[Any]]:
-    """Return the measurements as keyword arguments of Message: ``probes`` and every column that any of them has."""
-    columns: dict[str, list[Any]] = {"probes": list(map(_PROBE, measurements))}
-    levels = list(map(_LEVEL, measurements))
-    if levels.count("device") != len(levels):
-        columns["level"] = levels
-    for name, getter in _GETTERS:
-        column = list(map(getter, measurements))
-        if column.count(None) != len(column):
-            columns[name] = column
+    """Return measurements, one at least, as arguments of Message: ``probes`` and every column that any of them has."""
+    probes, *quantities, levels = zip(*measurements, strict=True)
+    columns: dict[str, list[Any]] = {"probes": list(probes)}
+    if levels[0] != "device" or levels.count("device") != len(levels):
+        columns["level"] = list(levels)
+    for (name, _), column in zip(QUANTITIES, quantities, strict=True):
+        if column[0] is not None or column.count(None) != len(column):
+            columns[name] = list(column)
     return columns
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from kwapi.errors import BadMessage
 from kwapi.measurement import (
     LEVELS,
+    QUANTITIES,
     Measurement,
     Message,
     check_names,
@@ -148,3 +149,7 @@ def test_a_total_adds_the_outermost_level_only():
     assert counted_probes({"o1": "outlet", "o2": "outlet"}) == ["o1", "o2"]
     assert counted_probes({"house": "device", "house@export": "device"}) == ["house"]
     assert counted_probes({"house@export": "device"}) == []
+
+
+def test_a_measurement_has_the_quantities_in_the_order_of_their_columns():
+    assert Measurement._fields == ("probe", *(attribute for _, attribute in QUANTITIES), "level")

@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -90,7 +89,7 @@ def print_measurements(measurements: Sequence[Measurement], *, as_json: bool) ->
     """Print a table, or a JSON object a line."""
     if as_json:
         for measurement in measurements:
-            print(msgspec.json.encode(asdict(measurement)).decode())
+            print(msgspec.json.encode(measurement._asdict()).decode())
         return
     used = [
         (heading, attribute)

@@ -137,7 +137,7 @@ def fitness(measured: Readings) -> Fitness:
     like_mains = [low <= value <= high for value, (low, high) in told if value]
     checked = list(measured.values())
     if len(checked) == 1:  # there is one voltage and one current, and so their product is known as well
-        checked = [replace(checked[0], level="phase")]
+        checked = [checked[0]._replace(level="phase")]
     if not like_mains or not all(like_mains) or any(implausibilities(checked)):
         return UNLIKE_MAINS
     return len(like_mains), -sum(each.volts == 0 for each in checked)

@@ -9,7 +9,6 @@ What arrives is passed on at once and only once: read() waits for a message, and
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from oslo_config import cfg
 
@@ -62,7 +61,7 @@ def merge(older: Measurement | None, newer: Measurement) -> Measurement:
     if older is None:
         return newer
     known = {name: value for _, name in QUANTITIES if (value := getattr(newer, name)) is not None}
-    return replace(older, **known)
+    return older._replace(**known)
 
 
 class Mqtt(Driver):
