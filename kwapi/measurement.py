@@ -83,6 +83,7 @@ QUANTITIES = (  # column of Message, attribute of Measurement
     ("kwh", "kwh"),
     ("kwh_wrap", "kwh_wrap"),
 )
+_LEVELS = frozenset(LEVELS)
 _COLUMNS = attrgetter(*(column for column, _ in QUANTITIES))
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
@@ -134,14 +135,22 @@ def check_values(message: Message) -> None:
             continue
         if len(column) != count:
             raise BadMessage("malformed", f"{len(column)} values for {count} probes")
-        if not isfinite(sum(filter(None, column))):  # in C; one bad value spoils the sum
+        if not isfinite(_sum(column)):  # in C; one bad value spoils the sum
             raise BadMessage("malformed", "a value that is not finite")
-    if message.level is not None and (len(message.level) != count or not set(message.level) <= set(LEVELS)):
+    if message.level is not None and (len(message.level) != count or not _LEVELS.issuperset(message.level)):
         raise BadMessage("malformed", f"levels {message.level!r}")
     if not (isfinite(message.timestamp) and isfinite(message.monotonic)):
         raise BadMessage("malformed", "a time that is not finite")
     if not MIN_INTERVAL <= message.interval <= MAX_INTERVAL:
         raise BadMessage("malformed", f"interval {message.interval!r}")
+
+
+def _sum(column: Column) -> float:
+    """Return the sum of a column's values. Most have all of theirs, and to leave out None takes five times as long."""
+    try:
+        return sum(column)  # type: ignore[arg-type]  # which is what is tried
+    except TypeError:
+        return sum(filter(None, column))
 
 
 def check_names(wattmeter: str, probes: Iterable[str]) -> None:
