@@ -61,8 +61,9 @@ def read_wattmeters(reader: Reader) -> list[Wattmeter]:
     """
     wattmeters = []
     owners: dict[str, str] = {}  # section by probe
+    drivers: dict[str, type[Driver]] = {}  # by name
     for section in reader.sections:
-        wattmeter = _read_section(reader, section)
+        wattmeter = _read_section(reader, section, drivers)
         if wattmeter is None:
             continue
         driver = wattmeter.new_driver(None)
@@ -75,7 +76,8 @@ def read_wattmeters(reader: Reader) -> list[Wattmeter]:
     return wattmeters
 
 
-def _read_section(reader: Reader, section: str) -> Wattmeter | None:
+def _read_section(reader: Reader, section: str, drivers: dict[str, type[Driver]]) -> Wattmeter | None:
+    """Return the wattmeter of a section; a driver is looked for once, since one of others takes 4 ms."""
     if problem := name_problem(section):
         reader.mistake(section, "", f"the wattmeter's name {problem}")
     elif section.startswith(RESERVED):
@@ -84,7 +86,7 @@ def _read_section(reader: Reader, section: str) -> Wattmeter | None:
     if not name:
         return None
     try:
-        driver = find_driver(name)
+        driver = drivers[name] = drivers.get(name) or find_driver(name)
     except LookupError as error:
         reader.mistake(section, "driver", str(error))
         return None
