@@ -126,7 +126,7 @@ class Worker(threading.Thread):
         interval = self._wattmeter.interval
         at_once = self.slot.restarts > 0
         due = self._clock() + first_wait(self.name, interval, driver.wall_clock(), at_once=at_once)
-        while not self.stopping.wait(max(due - self._clock(), 0)):
+        while not self._stops_within(due - self._clock()):
             if not self._is_open and self.stopping.wait(self._pace.take_turn()):
                 self._pace.give_back()
                 return
@@ -138,6 +138,10 @@ class Worker(threading.Thread):
             else:
                 due, missed = next_poll(due, now, interval, wait)
                 self.slot.missed += missed if self._counts() else 0
+
+    def _stops_within(self, seconds: float) -> bool:
+        """Wait, if there is time, and return whether the worker is to stop."""
+        return self.stopping.wait(seconds) if seconds > 0 else self.stopping.is_set()
 
     def _poll(self, driver: Driver) -> float:
         """Poll once and return the seconds that the next poll has to wait, counted from when this one was due."""
