@@ -7,14 +7,15 @@ the publisher's PUB socket, which all workers use behind its one lock.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 import zmq
 
+from kwapi.endpoints import is_nats
 from kwapi.errors import ConfigError, NoKey
 from kwapi.gate import OWN_TOPICS, Early, Gate
 from kwapi.health import Health, encode_health, health_topic
@@ -29,18 +30,34 @@ from kwapi.measurement import (
     to_columns,
     topic_of,
 )
+from kwapi.nats.opening import new_reading, new_uplink
 from kwapi.replay import Client
 from kwapi.signing import Key, KeyRing, sign
 from kwapi.sockets import POLL, open_socket
-from kwapi.stream import Answer
+from kwapi.spool.store import Spool
+from kwapi.stream import Answer, Mark
+from kwapi.streams import Standing
 from kwapi.transport import Transport
+
+if TYPE_CHECKING:
+    from kwapi.nats.reading import Reading
 
 LOG = logging.getLogger(__name__)
 SUBSCRIBE = b"\1"  # begins a subscription on its way upstream, and b"\0" its end
 CAPTURE, CONTROL = "inproc://capture", "inproc://control"
 DRAINED = 1000  # messages taken before the spools' answers are looked at
+LINGER = 500  # ms
 Take = Callable[[Message], None]
 CATCHING_UP = 20  # ms until spools are asked again, while something is missing
+
+
+class Out(Protocol):
+    """Where a publisher sends: a ZeroMQ socket, or what stores at NATS servers."""
+
+    @property
+    def closed(self) -> bool: ...
+    def send(self, frame: bytes, /) -> object: ...
+    def close(self, linger: int, /) -> None: ...
 
 
 class Publisher:
@@ -57,9 +74,13 @@ class Publisher:
         boot: int | None = None,
         bind: bool = True,
         keep: Callable[[bytes], None] | None = None,
+        spool: Spool | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """``keep`` is given each frame of measurements, and must not wait. A single key signs all."""
+        """``keep`` is given each frame of measurements, and must not wait. A single key signs all.
+
+        NATS servers are connected to; what waits for them in a ``spool``, which keep() fills, outlives us.
+        """
         transport = transport or Transport()
         self._keep = keep
         self.boot = time.time_ns() if boot is None else boot
@@ -67,12 +88,16 @@ class Publisher:
         self._seq: dict[bytes, int] = {}  # by topic
         self._lock = Lock()
         self._context = zmq.Context()
-        self._socket = open_socket(self._context, zmq.PUB)
+        self._socket: Out
+        if is_nats(endpoint):
+            self._socket = new_uplink(endpoint, transport, spool)
+            return
+        self._socket = socket = open_socket(self._context, zmq.PUB)
         try:
             if bind:
-                transport.listen(self._socket, endpoint)
+                transport.listen(socket, endpoint)
             else:
-                transport.connect(self._socket, [endpoint])
+                transport.connect(socket, [endpoint])
         except ConfigError:
             self.close()
             raise
@@ -105,7 +130,7 @@ class Publisher:
                 for topic, seq in self._seq.items():
                     if not topic.startswith(OWN_TOPICS):
                         self._end(topic, seq)
-            self._socket.close(linger=500)
+            self._socket.close(LINGER)
         self._context.term()
 
     def _send(self, sender: "Sender", measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
@@ -206,15 +231,29 @@ class Subscriber:
     ) -> None:
         """Subscribe to wattmeters; given a time, what the spools have since then is asked for as well."""
         self.gate = gate
-        self._endpoints = endpoints
+        self._endpoints = [endpoint for endpoint in endpoints if not is_nats(endpoint)]
         self._names = list(wattmeters) or [""]
         self._spools = spools
         self._since = since
         self._transport = transport or Transport()
+        nats = [endpoint for endpoint in endpoints if is_nats(endpoint)]
+        self.reading = new_reading(nats, self._transport, gate.streams) if nats else None
 
     def counts(self) -> dict[str, object]:
         """Return what the gate counts, and by reason how many connections did not come about."""
         return {**self.gate.counts(), "connections_failed": dict(self._transport.failures)}
+
+    def standing(self) -> Standing:
+        """Return up to where all was given; for any thread but that of run()."""
+        return self.reading.standing() if self.reading is not None else Standing(self.gate.streams.standings(), {})
+
+    def marks(self) -> Mapping[str, Mark]:
+        """Return up to where all that comes from NATS servers was given; for any thread."""
+        return self.reading.marks() if self.reading is not None else {}
+
+    def is_behind(self) -> bool:
+        """Return whether some of what was missed is still to come."""
+        return self.gate.streams.behind() > 0 or (self.reading is not None and self.reading.is_behind)
 
     def run(
         self,
@@ -237,29 +276,38 @@ class Subscriber:
         spools = self._spools if add is not None else ()
         client = Client(context, spools, self.gate.streams, transport=self._transport)
         try:
-            for name in self._names:
-                if add is not None:
-                    socket.subscribe(topic_of(name) if name else b"")
-                if self.gate.health:
-                    socket.subscribe(health_topic(name))
+            prefixes = self._prefixes(take)
+            for prefix in prefixes:
+                socket.subscribe(prefix)
+            if self.reading is not None:
+                self.reading.open(prefixes)
             link = self._transport.connect(socket, self._endpoints)
             if self._since is not None:
                 client.search([topic_of(name) if name else b"" for name in self._names], self._since)
             poller = zmq.Poller()
-            for each in (socket, *client.sockets):
+            for each in (socket, *client.sockets, *(self.reading.fds if self.reading else ())):
                 poller.register(each, zmq.POLLIN)
             while not stop.is_set():
                 self.gate.look()
                 poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
                 self._drain(socket, stop, take)
+                if self.reading is not None:
+                    self._read(self.reading, stop, take)
                 link.mend()
                 if take.late is not None and client.sockets:
                     self._repair(client, take.late)
                     client.ask()
         finally:
+            if self.reading is not None:
+                self.reading.close()
             client.close()
             socket.close(linger=0)
             context.term()
+
+    def _prefixes(self, take: "_Take") -> list[bytes]:
+        """Return what is subscribed to."""
+        measured = [topic_of(name) if name else b"" for name in self._names] if take.next is not None else []
+        return measured + ([health_topic(name) for name in self._names] if self.gate.health else [])
 
     def _drain(self, socket: "zmq.Socket[bytes]", stop: Event, take: "_Take") -> None:
         """Take what has come, without asking poll() for each: that call costs more than the message."""
@@ -269,17 +317,28 @@ class Subscriber:
             except zmq.Again:
                 return
             # Should somebody send several parts, each is judged as a frame of its own.
-            taken = self.gate.take(frame)
-            if isinstance(taken, Message):
-                if take.next is not None:
-                    take.next(taken)
-            elif isinstance(taken, Early):
-                if take.early is not None:
-                    take.early(taken.message)
-            elif taken is not None and take.health is not None:
-                take.health(taken)
+            self._hand(self.gate.take(frame), take)
             if stop.is_set():
                 return
+
+    def _read(self, reading: "Reading", stop: Event, take: "_Take") -> None:
+        """Take what has come out of streams."""
+        for frame, was_missed in reading.frames():
+            self._hand(self.gate.take(frame, is_stored=True), take, was_missed=was_missed)
+            if stop.is_set():
+                return
+        reading.look()
+
+    def _hand(self, taken: Message | Early | Health | None, take: "_Take", *, was_missed: bool = False) -> None:
+        if isinstance(taken, Message):
+            give = take.late if was_missed else take.next
+            if give is not None:
+                give(taken)
+        elif isinstance(taken, Early):
+            if take.early is not None:
+                take.early(taken.message)
+        elif taken is not None and take.health is not None:
+            take.health(taken)
 
     def _repair(self, client: Client, add: Take) -> None:
         """Take what the spools have answered. A frame that is not believed is as good as none, whatever its number."""

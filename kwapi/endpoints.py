@@ -1,4 +1,4 @@
-"""Endpoints of ZeroMQ: which leave the machine, and how one that is a Unix socket gets its mode and owner."""
+"""Endpoints: which leave the machine, which are NATS servers, and how a Unix socket gets its mode and owner."""
 
 import ipaddress
 import os
@@ -12,6 +12,7 @@ from typing import Any
 from kwapi.errors import ConfigError
 
 TCP, IPC = "tcp://", "ipc://"
+NATS, TLS = "nats://", "tls://"
 MAX_PATH = 107  # bytes, of the kernel
 BACKLOG = 100  # as ZeroMQ has it
 OPTIONS = ("probes_endpoint", "forwarder_endpoint", "replay_endpoint", "replay_upstream")
@@ -44,8 +45,21 @@ def addresses_of(endpoint: str) -> set[tuple[str, str]]:
     return {(str(getattr(address, "ipv4_mapped", None) or address), port) for address in addresses}
 
 
+def is_nats(endpoint: str) -> bool:
+    """Return whether an endpoint is a NATS server, or several of one cluster."""
+    return endpoint.startswith((NATS, TLS))
+
+
+def servers_of(endpoint: str) -> list[str]:
+    """Return the servers of an endpoint of NATS, nats://HOST:PORT;HOST:PORT, each as an endpoint of its own."""
+    scheme, _, places = endpoint.partition("://")
+    return [f"{scheme}://{place}" for place in places.split(";")]
+
+
 def stays_here(endpoint: str, *, is_bound: bool) -> bool:
     """Return whether what passes an endpoint never leaves this machine. A host name is trusted if it is localhost."""
+    if is_nats(endpoint):
+        return all(stays_here(TCP + server.partition("://")[2], is_bound=False) for server in servers_of(endpoint))
     if not endpoint.startswith(TCP):
         return True
     host, _ = host_and_port(endpoint)
@@ -71,10 +85,14 @@ def endpoints_of(conf: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
 
 def plaintext_problems(conf: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (option, what is wrong) for each endpoint that others could listen to."""
-    if conf["curve_key_file"] or conf["allow_plaintext"]:
+    if conf["allow_plaintext"]:
         return
     for option, endpoint, is_bound in endpoints_of(conf):
-        if not stays_here(endpoint, is_bound=is_bound):
+        if endpoint.startswith(TLS) or stays_here(endpoint, is_bound=is_bound):
+            continue
+        if endpoint.startswith(NATS):
+            yield option, f"{endpoint} leaves this machine unencrypted; make it tls://, which the server has to offer"
+        elif not conf["curve_key_file"]:
             yield (
                 option,
                 (

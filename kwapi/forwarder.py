@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from kwapi import service
-from kwapi.bus import Proxy
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.metrics import connections, metrics_tasks, spool_sources
+from kwapi.nats.bridge import new_proxy
 from kwapi.spool.keeping import Keeping
 from kwapi.transport import transport_of
 
@@ -32,11 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         keeping = Keeping(conf, transport) if conf.spool_dir else None
         about_bus, about_spool = partial(connections, transport.failures), spool_sources(keeping, conf.spool_size)
         tasks = metrics_tasks(conf, about_bus, *about_spool)
+        spool = keeping.spool if keeping else None
+        proxy = new_proxy(
+            conf.probes_endpoint,
+            conf.forwarder_endpoint,
+            keep=spool.hand if spool else None,
+            kept=conf.spool_topics,
+            spool=spool,
+            transport=transport,
+        )
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)
-    keep = keeping.spool.hand if keeping else None
-    proxy = Proxy(conf.probes_endpoint, conf.forwarder_endpoint, keep=keep, kept=conf.spool_topics, transport=transport)
     tasks += [service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))]
     if keeping:
         tasks += [service.Task("capture", lambda _: proxy.capture()), *keeping.tasks]

@@ -66,10 +66,11 @@ class Gate:
         self._keys.look()
         self._losses.look()
 
-    def take(self, frame: bytes) -> Message | Early | Health | None:
+    def take(self, frame: bytes, *, is_stored: bool = False) -> Message | Early | Health | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes.
 
         Health messages too are taken by a gate that was made for them. The end of a publisher's run is for us only.
+        One that was stored, and comes in its turn, may be old.
         """
         try:
             if len(frame) > MAX_FRAME:
@@ -77,10 +78,10 @@ class Gate:
             key, topic, payload = self._keys.verify(frame)
             if topic.startswith(OWN_TOPICS):
                 wanted = self.health and topic.startswith(HEALTH_TOPICS)
-                return self._check_health(key, topic, payload) if wanted else None
+                return self._check_health(key, topic, payload, is_stored) if wanted else None
             message = self._check(key, topic, payload)
             self.skew[message.wattmeter] = age = self._clock() - message.timestamp
-            is_next = self._meet(self.streams, key, topic, message, age)
+            is_next = self._meet(self.streams, key, topic, message, age, is_stored)
         except BadMessage as error:
             self._count(error)
             return None
@@ -149,24 +150,29 @@ class Gate:
             raise
         return message
 
-    def _check_health(self, key: Key, topic: bytes, payload: bytes) -> Health | None:
+    def _check_health(self, key: Key, topic: bytes, payload: bytes, is_stored: bool) -> Health | None:
         health = decode_health(payload)
         self._admission.check_health(key, topic, health)
-        self._meet(self._health_streams, key, topic, health, self._clock() - health.timestamp)
+        self._meet(self._health_streams, key, topic, health, self._clock() - health.timestamp, is_stored)
         if health.last_seq is not None:
             self.streams.told(topic_of(health.wattmeter), health.boot, health.last_seq)
         return health
 
-    def _meet(self, streams: Streams, key: Key, topic: bytes, message: Message | Health, age: float) -> bool:
+    def _meet(
+        self, streams: Streams, key: Key, topic: bytes, message: Message | Health, age: float, is_stored: bool
+    ) -> bool:
         """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time.
 
         A boot that is known may have a clock that is wrong, but not by a key that has ended: it could be anybody's.
+        What was stored may have any age, if its boot follows those that are known.
         """
         boot, seq = message.boot, message.seq
         is_new = not streams.knows(topic, boot)
-        if is_new and message.timestamp < self._since:
+        follows = is_stored and is_new and streams.may_begin(topic, boot)
+        if is_new and message.timestamp < self._since and not (follows and streams.is_known(topic)):
             raise BadMessage("too old", f"{age:.0f} s")
-        if not -self._max_skew <= age <= self._max_age and (is_new or key.ends <= self._clock()):
+        is_doubtful = is_new and not follows if is_stored else is_new or key.ends <= self._clock()
+        if is_doubtful and not -self._max_skew <= age <= self._max_age:
             raise BadMessage("too old" if age > 0 else "from the future", f"{abs(age):.0f} s")
         verdict = streams.meet(topic, boot, seq)
         if verdict is Verdict.SEEN:

@@ -10,13 +10,14 @@ from pathlib import Path
 from oslo_config import types
 
 from kwapi.credentials import located
-from kwapi.endpoints import MAX_PATH
+from kwapi.endpoints import MAX_PATH, is_nats
 
 PRICE_FROM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) +(\d+(?:\.\d+)?)")
 RRDCACHED = re.compile(r"unix:/.+|(?!unix:)[^/\s]+:\d{1,5}")
 HEADER = re.compile(r"[A-Za-z0-9-]+")  # of what RFC 9110 allows, what names in use consist of
 MODE = re.compile(r"0?[0-7]{3}")
 ENDPOINT = re.compile(r"tcp://[^/\s]+:(\d{1,5})")
+SERVERS = re.compile(r"(?:nats|tls)://[^/\s;@]+:\d{1,5}(?:;[^/\s;@]+:\d{1,5})*")
 
 
 class ReadableFile(types.String):
@@ -70,6 +71,19 @@ class Endpoint(types.String):
             raise ValueError(f"{text!r} is no endpoint such as tcp://127.0.0.1:5555 or ipc:///run/kwapi/drivers")
         if not tcp and (length := len(os.fsencode(text[6:]))) > MAX_PATH:
             raise ValueError(f"the path of {text!r} is {length} bytes long; that of a socket is {MAX_PATH} at most")
+        return text
+
+
+class BusEndpoint(Endpoint):
+    """The address of a ZeroMQ socket, or of NATS servers of one cluster: nats:// or tls://HOST:PORT;HOST:PORT."""
+
+    def __call__(self, value: object) -> str:
+        text = types.String.__call__(self, value)
+        if not is_nats(text):
+            return super().__call__(value)
+        ports = [int(place.rpartition(":")[2]) for place in text.split(";")] if SERVERS.fullmatch(text) else [65536]
+        if max(ports) > 65535:
+            raise ValueError(f"{text!r} is no endpoint such as nats://127.0.0.1:4222 or tls://nats1:4222;nats2:4222")
         return text
 
 

@@ -5,7 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from oslo_config import cfg, types
 
 from kwapi.logs import JSON, PLAIN
-from kwapi.option_types import Endpoint, HeaderName, Mode, Owner, PriceFrom, PrivateFile, RrdcachedAddress, Timezone
+from kwapi.option_types import (
+    BusEndpoint,
+    Endpoint,
+    HeaderName,
+    Mode,
+    Owner,
+    PriceFrom,
+    PrivateFile,
+    RrdcachedAddress,
+    Timezone,
+)
 
 STATE_DIR = cfg.StrOpt(
     "state_dir",
@@ -67,15 +77,37 @@ LISTENING = (
         help="Owner of the Unix sockets: USER, USER:GROUP or :GROUP; empty: who the daemon runs as.",
     ),
 )
+NATS = (
+    cfg.StrOpt(
+        "nats_stream",
+        default="kwapi",
+        regex="[A-Za-z0-9_-]+",
+        help="For nats:// and tls:// endpoints: the stream that is read. kwapi nats init makes it.",
+    ),
+    cfg.StrOpt(
+        "nats_credentials_file",
+        default="",
+        help="File of mode 0600 with who we are at the NATS servers: what nsc makes for a user, or one line with "
+        "USER:PASSWORD or a token; empty where they let everybody in.",
+    ),
+    cfg.StrOpt(
+        "nats_ca_file",
+        default="",
+        help="PEM file with the authority whose certificates tls:// endpoints have; empty for those that this machine "
+        "trusts.",
+    ),
+)
 PLUGIN = (
     KEY_FILE,
     cfg.ListOpt(
         "probes_endpoint",
-        item_type=Endpoint(),
+        item_type=BusEndpoint(),
         required=True,
         default=["tcp://127.0.0.1:5556"],
-        help="ZeroMQ endpoints of kwapi-forwarder, or of kwapi-drivers, that measurements are taken from.",
+        help="ZeroMQ endpoints of kwapi-forwarder, or of kwapi-drivers, that measurements are taken from; or NATS "
+        "servers of a cluster, nats://HOST:PORT;HOST:PORT, or tls://",
     ),
+    *NATS,
     cfg.ListOpt(
         "replay_endpoint",
         item_type=Endpoint(),
@@ -158,10 +190,12 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         KEY_FILE,
         cfg.Opt(
             "probes_endpoint",
-            type=Endpoint(),
+            type=BusEndpoint(),
             default="tcp://127.0.0.1:5555",
-            help="ZeroMQ endpoint where measurements are published.",
+            help="ZeroMQ endpoint where measurements are published; or the NATS servers that store them, such as "
+            "nats://127.0.0.1:4222, or tls://HOST:PORT;HOST:PORT of a cluster.",
         ),
+        *NATS,
         *_spool("$state_dir/spool", 5565),
         *ENCRYPTION,
         *LISTENING,
@@ -186,17 +220,19 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *COMMON,
         cfg.ListOpt(
             "probes_endpoint",
-            item_type=Endpoint(),
+            item_type=BusEndpoint(),
             required=True,
             default=["tcp://127.0.0.1:5555"],
-            help="ZeroMQ endpoints of kwapi-drivers, or of other forwarders, that measurements are taken from.",
+            help="ZeroMQ endpoints of kwapi-drivers, or of other forwarders, that measurements are taken from; or NATS "
+            "servers of a cluster, nats://HOST:PORT;HOST:PORT, or tls://",
         ),
         cfg.Opt(
             "forwarder_endpoint",
-            type=Endpoint(),
+            type=BusEndpoint(),
             default="tcp://127.0.0.1:5556",
-            help="ZeroMQ endpoint where they are passed on.",
+            help="ZeroMQ endpoint where they are passed on; or the NATS servers that store them.",
         ),
+        *NATS,
         *_spool("", 5566),
         cfg.ListOpt(
             "spool_topics",

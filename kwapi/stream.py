@@ -25,6 +25,14 @@ class Position(NamedTuple):
     seq: int
 
 
+class Mark(NamedTuple):
+    """Up to where what a NATS server stores was taken: since when it does, its number of a message, and when stored."""
+
+    since: str
+    seq: int
+    at: float  # Unix seconds
+
+
 class Ask(NamedTuple):
     """What is wanted of a spool, by its number: a boot's messages from the first to the last seq, or to its end."""
 

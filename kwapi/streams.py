@@ -13,14 +13,22 @@ end is asked for first.
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Position, Stream, Verdict
+from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Mark, Position, Stream, Verdict
 
 MAX_GOALS = 2 * MAX_BOOTS  # two publishers of one name would add two with each message
 AGAIN = 0.1  # seconds until the spool is asked again for what it did not have yet
 SOON, MEETING = 0.015, 1.0  # seconds; the same while a stream comes on, and for how long it is thought to
 UNHEARD = 10.0  # seconds for a spool to answer for the first time, while live messages wait for it
 LAG = 5.0  # seconds until what came live, and no spool has, is lost
+
+
+class Standing(NamedTuple):
+    """Up to where each topic was taken, and what became of its messages; and marks of NATS, by their keys."""
+
+    topics: Mapping[bytes, tuple[Position, Account]]
+    marks: Mapping[str, Mark]
 
 
 class Streams:
@@ -32,11 +40,12 @@ class Streams:
         accounts: Mapping[bytes, Account] | None = None,
         *,
         spools: int = 0,
+        resumes: bool = False,
         wait: float = 60.0,
         most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on at saved positions and accounts.
+        """Go on at saved positions and accounts; if what comes ``resumes`` there by itself no spool is asked for it.
 
         Without spools what is missing is lost at once; with some, after so many seconds in which none of them helped;
         so also before one was heard of, unless there are positions of a time with spools. A spool may tell of topics
@@ -55,8 +64,9 @@ class Streams:
         self._behind: dict[bytes, Stream] = {}  # those that catch up
         self._silent: dict[int, float] = {}  # spools that left the last question unanswered, and since when they do so
         self._away: set[int] = set()  # those of them that did so for the whole wait
-        self.is_helped = bool(spools and positions)  # there is a spool that answers, or has
-        if spools:
+        self._resumes = resumes
+        self.is_helped = bool(spools and positions and not resumes)  # there is a spool that answers, or has
+        if spools and not resumes:
             for stream in self._streams.values():
                 self._want(stream, (stream.boot, None))
 
@@ -64,6 +74,15 @@ class Streams:
         """Return whether messages of a boot were taken before, so that their age needs no look."""
         stream = self._streams.get(topic)
         return stream is not None and (boot == stream.boot or boot in stream.older)
+
+    def is_known(self, topic: bytes) -> bool:
+        """Return whether anything of a topic was heard of."""
+        return topic in self._streams
+
+    def may_begin(self, topic: bytes, boot: int) -> bool:
+        """Return whether a boot that is new to us comes after all that we know of its topic: boots rise."""
+        stream = self._streams.get(topic)
+        return stream is None or boot > max((stream.boot, *stream.older))
 
     def is_hearsay(self, topic: bytes) -> bool:
         """Return whether only spools have told of a topic."""
@@ -93,6 +112,8 @@ class Streams:
         stream = self._streams.get(topic)
         if stream is None or boot in stream.older or (boot == stream.boot and last < stream.next):
             return
+        if self._resumes and not self.is_helped:
+            return  # it is still to come
         if stream.newest is not None and (boot != stream.newest[0] or last <= stream.newest[1]):
             return
         if self._miss(stream, boot, last):
@@ -195,9 +216,18 @@ class Streams:
             self._want(stream, (stream.boot, None))
         self._want(stream, (boot, None))
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether after a restart what comes from a position on can be had."""
+        return self.is_helped or self._resumes
+
+    def exact(self) -> dict[bytes, tuple[Position, Account]]:
+        """Return up to where each stream was taken, and what became of its messages; for the thread that takes them."""
+        return {topic: (Position(each.boot, each.next), each.account()) for topic, each in self._streams.items()}
+
     def positions(self) -> dict[bytes, Position]:
         """Return up to where each stream was taken, nothing if there is no spool that could be asked from there on."""
-        if not self.is_helped:
+        if not self.can_resume:
             return {}
         return {topic: Position(stream.boot, stream.next) for topic, stream in self._known().items()}
 
@@ -206,7 +236,7 @@ class Streams:
 
         The last one may be on its way to the plugin still, and is to be asked for once more.
         """
-        if not self.is_helped:
+        if not self.can_resume:
             return {}
         return {topic: stream.standing() for topic, stream in self._known().items()}
 

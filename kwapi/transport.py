@@ -12,8 +12,9 @@ from oslo_config import cfg
 from kwapi import sockets
 from kwapi.certificates import Certificate, Clients, read_certificate, read_public_key
 from kwapi.connections import Door, Link, Socket
-from kwapi.endpoints import IPC, TCP, Ipc, endpoints_of, host_and_port, listen_at
+from kwapi.endpoints import IPC, TCP, Ipc, endpoints_of, host_and_port, is_nats, listen_at
 from kwapi.errors import ConfigError
+from kwapi.nats.login import Login
 
 ABSTRACT = IPC + "@"
 
@@ -30,6 +31,7 @@ class Transport:
     servers: Path | None = None  # directory with the public keys of those we connect to
     server: bytes | None = None  # the public key of all of them instead
     ipc: Ipc = field(default_factory=Ipc)
+    nats: Login = field(default_factory=Login)
     failures: Counter[str] = field(default_factory=Counter)  # connections that did not come about, by reason
 
     def listen(self, socket: Socket, endpoint: str) -> None:
@@ -111,14 +113,17 @@ class Transport:
 def transport_of(conf: cfg.ConfigOpts) -> Transport:
     """Return the transport of a daemon's configuration; raise ConfigError if a file of it cannot be used."""
     ipc = Ipc(conf.ipc_mode, *conf.ipc_owner) if "ipc_mode" in conf else Ipc()
+    nats = Login(conf.nats_stream, conf.nats_credentials_file, conf.nats_ca_file)
+    if any(is_nats(endpoint) for _, endpoint, _ in endpoints_of(conf)):
+        nats.check()
     if not conf.curve_key_file:
-        return Transport(ipc=ipc)
+        return Transport(ipc=ipc, nats=nats)
     certificate = read_certificate(Path(conf.curve_key_file))
     encrypted = [(endpoint, bound) for _, endpoint, bound in endpoints_of(conf) if endpoint.startswith(TCP)]
     listens = any(bound for _, bound in encrypted)
     clients = Clients(Path(conf.curve_clients_dir)) if listens else None
     servers = Path(conf.curve_servers_dir) if "curve_servers_dir" in conf else None
-    transport = Transport(certificate, clients, servers, ipc=ipc)
+    transport = Transport(certificate, clients, servers, ipc=ipc, nats=nats)
     for endpoint, bound in encrypted:
         if not bound:
             transport.server_key(endpoint)  # or its thread would find out

@@ -13,12 +13,18 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.certificates", "kwapi.endpoints", "kwapi.signing"),
     ("kwapi.admission", "kwapi.keys", "kwapi.spool.segment", "kwapi.stream", "kwapi.sockets"),
     ("kwapi.streams", "kwapi.connections", "kwapi.losses"),
+    ("kwapi.nats.lanes", "kwapi.nats.login", "kwapi.nats.subjects"),
     ("kwapi.spool.contents", "kwapi.spool.quota", "kwapi.transport"),
     ("kwapi.spool.store",),
     ("kwapi.spool.reader",),
-    ("kwapi.upstream",),
+    ("kwapi.nats.connection", "kwapi.upstream"),
+    ("kwapi.nats.backlog",),
+    ("kwapi.nats.feed", "kwapi.nats.uplink"),
+    ("kwapi.nats.reading",),
+    ("kwapi.nats.opening",),
     ("kwapi.gate", "kwapi.replay"),
     ("kwapi.bus",),
+    ("kwapi.nats.bridge",),
     ("kwapi.plugins.positions",),
     ("kwapi.mistakes", "kwapi.option_types"),
     ("kwapi.options",),
@@ -166,7 +172,7 @@ LAYERS = (  # each line may import from the lines above it
 )
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 EMPTY = {"kwapi", "kwapi.plugins", "kwapi.plugins.api", "kwapi.plugins.rrd", "kwapi.simulator"}
-EMPTY |= {"kwapi.spool", "kwapi.cli", "kwapi.cli.discover", "kwapi.cli.migrate"}
+EMPTY |= {"kwapi.nats", "kwapi.spool", "kwapi.cli", "kwapi.cli.discover", "kwapi.cli.migrate"}
 EMPTY |= {f"kwapi.drivers.{name}" for name in ("ipmi", "json", "kasa", "modbus", "nut", "redfish", "snmp")}
 
 
@@ -209,6 +215,7 @@ def test_only_the_bus_speaks_zeromq():
         "kwapi.bus",
         "kwapi.certificates",
         "kwapi.connections",
+        "kwapi.nats.bridge",
         "kwapi.replay",
         "kwapi.sockets",
         "kwapi.transport",

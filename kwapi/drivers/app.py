@@ -11,7 +11,7 @@ from typing import Protocol
 from oslo_config import cfg
 
 from kwapi import service
-from kwapi.bus import Proxy, Publisher
+from kwapi.bus import Publisher
 from kwapi.config import Reader, parse_arguments
 from kwapi.drivers.boots import FILE_NAME as BOOTS
 from kwapi.drivers.boots import next_boot
@@ -26,12 +26,13 @@ from kwapi.errors import ConfigError
 from kwapi.health import Health
 from kwapi.keys import KeyFile, make_key_file
 from kwapi.metrics import connections, metrics_tasks, spool_sources
+from kwapi.nats.bridge import new_proxy
 from kwapi.options import OPTIONS
 from kwapi.spool.keeping import Keeping
+from kwapi.spool.store import Spool
 from kwapi.transport import Transport, transport_of
 
 LOG = logging.getLogger(__name__)
-Keep = Callable[[bytes], None]
 LIVE_OPTIONS = {"log_level"}  # of [DEFAULT]: those that a reload changes
 
 
@@ -68,13 +69,20 @@ class Daemon:
         mutes, boots = Path(conf.state_dir) / MUTES, Path(conf.state_dir) / BOOTS
         transport = transport_of(conf)
         keeping = Keeping(conf, transport) if conf.spool_dir else None
-        keep = None if keeping is None else keeping.spool.hand
+        spool = None if keeping is None else keeping.spool
         self.tasks += [] if keeping is None else keeping.tasks
         self.fleet: Fleet
         if conf.workers:
-            self.fleet = self._share_out(conf, wattmeters, keys, mutes, boots, keep, transport)
+            self.fleet = self._share_out(conf, wattmeters, keys, mutes, boots, spool, transport)
         else:
-            publisher = Publisher(conf.probes_endpoint, keys, boot=next_boot(boots), keep=keep, transport=transport)
+            publisher = Publisher(
+                conf.probes_endpoint,
+                keys,
+                boot=next_boot(boots),
+                keep=None if spool is None else spool.hand,
+                spool=spool,
+                transport=transport,
+            )
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
@@ -138,11 +146,14 @@ class Daemon:
         keys: KeyFile,
         mutes: Path,
         boots: Path,
-        keep: Keep | None,
+        spool: Spool | None,
         transport: Transport,
     ) -> Shares:
         endpoint = new_endpoint()
-        proxy = Proxy([endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep, transport=transport)
+        keep = None if spool is None else spool.hand
+        proxy = new_proxy(
+            [endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep, spool=spool, transport=transport
+        )
         self._closing.append(proxy.stop)
         self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=self._can_be_heard.set)))
         if keep:

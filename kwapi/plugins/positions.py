@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import NamedTuple
 
-from kwapi.stream import Account, Position
+from kwapi.stream import Account, Mark, Position
+from kwapi.streams import Standing
 
 LOG = logging.getLogger(__name__)
 FILE_NAME = "positions.json"
@@ -19,51 +21,61 @@ SOON, PERIOD = 1.0, 5.0  # seconds until they are first saved, and between saves
 
 
 class Saved(NamedTuple):
-    """Positions and accounts by topic, and when they held (Unix seconds)."""
+    """Positions and accounts by topic, and when they held (Unix seconds); marks by the key of what was read."""
 
     at: float
     positions: dict[bytes, Position]
     accounts: dict[bytes, Account]
+    marks: Mapping[str, Mark] = MappingProxyType({})
 
 
 class Positions:
     """The positions of a plugin in a file; without one, or with one that is damaged, it begins with what is live."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
+        self.path = path
+        self.marks: Callable[[], Mapping[str, Mark]] = dict  # of who reads NATS, for those who save positions of theirs
         self._clock = clock
         self._is_broken = False
 
     def load(self) -> Saved | None:
         """Return what was saved, None if nothing was."""
         try:
-            saved = json.loads(self._path.read_text("utf-8"))
+            saved = json.loads(self.path.read_text("utf-8"))
             if saved["format"] != FORMAT:
                 raise ValueError(f"its format is {saved['format']}")
+            saved.setdefault("marks", {})
             positions = {
                 topic.encode(): Position(int(boot), int(seq)) for topic, (boot, seq) in saved["positions"].items()
             }
             accounts = {topic.encode(): Account(*map(int, counts)) for topic, counts in saved["accounts"].items()}
+            marks = {key: Mark(str(since), int(seq), float(at)) for key, (since, seq, at) in saved["marks"].items()}
             at = min(float(saved["at"]), self._clock())  # which may have been set back
-            return Saved(at, positions, accounts) if positions else None
+            return Saved(at, positions, accounts, marks) if positions or marks else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            LOG.warning("%s cannot be used, what was missed is not asked for: %r", self._path, error)
+            LOG.warning("%s cannot be used, what was missed is not asked for: %r", self.path, error)
             return None
 
-    def save(self, positions: Mapping[bytes, Position], accounts: Mapping[bytes, Account] | None = None) -> None:
-        """Save positions, and accounts up to there, that hold now."""
+    def save(
+        self,
+        positions: Mapping[bytes, Position],
+        accounts: Mapping[bytes, Account] | None = None,
+        marks: Mapping[str, Mark] | None = None,
+    ) -> None:
+        """Save positions, and accounts and marks up to there, that hold now."""
         saved = {
             "format": FORMAT,
             "at": self._clock(),
             "positions": {topic.decode(): position for topic, position in positions.items()},
             "accounts": {topic.decode(): astuple(account) for topic, account in (accounts or {}).items()},
+            "marks": dict(marks or {}),
         }
-        temporary = self._path.with_suffix(".new")
+        temporary = self.path.with_suffix(".new")
         try:
             temporary.write_text(json.dumps(saved, ensure_ascii=False), "utf-8")
-            os.replace(temporary, self._path)
+            os.replace(temporary, self.path)
         except OSError as error:
             if not self._is_broken:
                 LOG.warning("cannot save what was taken, a restart will ask for more than it needs: %s", error)
@@ -71,14 +83,15 @@ class Positions:
         else:
             self._is_broken = False
 
-    def run(self, stop: Event, standings: Callable[[], Mapping[bytes, tuple[Position, Account]]]) -> None:
+    def run(self, stop: Event, standing: Callable[[], Standing]) -> None:
         """Save every few seconds, and a last time when stopped."""
         wait, stopped = SOON, False
         while not stopped:
             stopped = stop.wait(wait)
-            now = standings()
+            topics, marks = standing()
             self.save(
-                {topic: position for topic, (position, _) in now.items()},
-                {topic: account for topic, (_, account) in now.items()},
+                {topic: position for topic, (position, _) in topics.items()},
+                {topic: account for topic, (_, account) in topics.items()},
+                marks,
             )
             wait = PERIOD

@@ -64,6 +64,7 @@ class Spool:
         self._waiting_bytes = 0
         self._mutex = Lock()  # of what waits
         self._has_some = Event()
+        self.opened = Event()  # once run() has opened what there was before, so that all of it can be read
         self._segment: Segment | None = None
         self._quota = Quota(self._segment_bytes)
         self._newest = 0  # number of the segment that was made last; none is used again
@@ -101,6 +102,7 @@ class Spool:
     def run(self, stop: Event) -> None:
         """Keep what is handed in, until stop is set and all of it is written."""
         self._guard(self._open)  # at once: what a kill left half written can be read only after that
+        self.opened.set()
         tidied_at = self._steady_clock()
         syncing = Thread(target=self._sync_on, args=(done := Event(),), name="spool sync", daemon=True)
         syncing.start()

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from kwapi.plugins.positions import Positions, Saved
-from kwapi.stream import Account, Position
+from kwapi.stream import Account, Mark, Position
+from kwapi.streams import Standing
 from tests.clock import Clock
 
 
@@ -56,7 +57,9 @@ def test_a_directory_that_is_gone_is_told_once(path, caplog):
 def test_positions_are_saved_a_last_time_when_stopped(path):
     stop = threading.Event()
     stop.set()
-    Positions(path).run(stop, lambda: {b"lyon.pdu1.": (Position(7, 41), Account(delivered=9))})
+    mark = Mark("2026-11-22", 9, 900.0)
+    Positions(path).run(stop, lambda: Standing({b"lyon.pdu1.": (Position(7, 41), Account(delivered=9))}, {"0 a": mark}))
     saved = Positions(path).load()
+    assert saved.marks == {"0 a": mark}
     assert saved.positions == {b"lyon.pdu1.": Position(7, 41)}
     assert saved.accounts == {b"lyon.pdu1.": Account(delivered=9)}

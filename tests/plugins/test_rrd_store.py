@@ -255,7 +255,7 @@ def test_what_the_bus_sends_again_after_a_kill_is_taken_where_it_is_missing(tmp_
 
 def test_no_position_is_saved_without_a_spool_that_answers(tmp_path, clock):
     positions = Positions(tmp_path / "positions.json", clock=clock)
-    store = Store(tmp_path, positions=positions, is_helped=lambda: False, clock=clock, steady_clock=clock)
+    store = Store(tmp_path, positions=positions, can_resume=lambda: False, clock=clock, steady_clock=clock)
     add(store, NOW)
     store.flush()
     assert positions.load() is None

@@ -61,7 +61,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
     """Return all that kwapi-api does, in the order in which it stops; ConfigError if something cannot be had."""
     directory = Path(conf.state_dir) / DIRECTORY
     positions = Positions(directory / FILE_NAME)
-    subscriber = subscriber_of(conf, health=True, saved=positions.load(), repair=True)
+    subscriber = subscriber_of(conf, health=True, saved=positions.load(), repair=positions.path)
     with ExitStack() as undo:
         registers = Registers(directory)
         undo.callback(registers.close)  # or the next start after one of the machine would tell of a loss of power
@@ -91,7 +91,7 @@ def tasks_of(conf: cfg.ConfigOpts) -> list[service.Task]:
         streams.stop()  # nothing more comes, and they hold the threads of those that answer
 
     def save_positions(stopping: Event) -> None:
-        positions.run(stopping, subscriber.gate.streams.standings)
+        positions.run(stopping, subscriber.standing)
 
     return [
         service.Task("bus", hear),

@@ -11,6 +11,7 @@ from typing import Any
 from oslo_config import cfg
 
 from kwapi import service
+from kwapi.bus import Subscriber
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
 from kwapi.metrics import bus, messages, metrics_tasks
@@ -24,7 +25,6 @@ from kwapi.plugins.rrd.store import Store
 from kwapi.plugins.rrd.tool import ToolApart
 from kwapi.plugins.rrd.views import create_app
 from kwapi.plugins.subscription import subscriber_of
-from kwapi.streams import Streams
 from kwapi.tariff import Tariff
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ LOCALTIME = Path("/etc/localtime")  # a link to a file of the time zones, on mos
 LAST_FLUSH = 60.0  # seconds that a slow disk has for it; systemd waits for 90
 
 
-def open_store(conf: cfg.ConfigOpts, positions: Positions, streams: Streams) -> Store:
+def open_store(conf: cfg.ConfigOpts, positions: Positions, subscriber: Subscriber) -> Store:
     """Return the store of a configuration, whose directory is made if it is missing; ConfigError if that cannot be.
 
     From here on the directory is ours.
@@ -55,8 +55,8 @@ def open_store(conf: cfg.ConfigOpts, positions: Positions, streams: Streams) -> 
             retention=conf.retention * DAY,
             tool=ToolApart(),
             positions=positions,
-            is_helped=lambda: streams.is_helped,
-            is_behind=lambda: streams.behind() > 0,
+            can_resume=lambda: subscriber.gate.streams.can_resume,
+            is_behind=subscriber.is_behind,
             updater=Rrdcached(conf.rrdcached_address) if conf.rrdcached_address else None,
         )
     except OSError as error:
@@ -101,8 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.start_logging("rrd", conf)
         service.block_signals()
         positions = Positions(Path(conf.rrd_dir) / FILE_NAME)
-        subscriber = subscriber_of(conf, health=True, repair=True, saved=positions.load())
-        store = open_store(conf, positions, subscriber.gate.streams)
+        subscriber = subscriber_of(conf, health=True, repair=positions.path, saved=positions.load())
+        positions.marks = subscriber.marks
+        store = open_store(conf, positions, subscriber)
         zone = zone_of(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)
         settings = Settings(conf.title, conf.refresh_interval, conf.probes_endpoint, subscriber.counts, zone)

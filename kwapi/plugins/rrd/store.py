@@ -59,7 +59,7 @@ class Store:
         updater: Updater | None = None,
         tool: Tool = HERE,
         positions: Positions | None = None,
-        is_helped: Callable[[], bool] = lambda: True,
+        can_resume: Callable[[], bool] = lambda: True,
         is_behind: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
@@ -75,7 +75,7 @@ class Store:
         self._healths = Healths()
         self._standings = Standings()
         self._positions = positions  # where is saved up to which message all is in the files
-        self._is_helped = is_helped  # whether a spool answers; a restart would wait in vain for one that doesn't
+        self._can_resume = can_resume  # whether a spool answers; a restart would wait in vain for one that doesn't
         saved = positions.load() if positions is not None else None
         self._taken: dict[bytes, Position] = saved.positions if saved else {}  # by topic
         self._is_behind = is_behind  # whether some of what was missed is still to come
@@ -226,6 +226,7 @@ class Store:
 
     def _flush_all(self) -> None:
         with self._settling:
+            marks = self._positions.marks() if self._positions is not None else {}  # first: all before was taken
             with self._lock:
                 now = self._steady_clock()
                 for wattmeter in self._wattmeters:
@@ -243,7 +244,7 @@ class Store:
                 self._totals.save(_as_of(listed), pending)
                 self._roster.save(listed)
                 if self._positions is not None:
-                    self._positions.save(taken if self._is_helped() else {})
+                    self._positions.save(taken if self._can_resume() else {}, marks=marks)
 
     def _take_each(self, message: Message, timestamp: float, now: float) -> None:
         """Take the values of a message one by one, of those probes that its wattmeter may report."""

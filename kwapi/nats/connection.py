@@ -1,0 +1,193 @@
+"""A connection to a NATS server: one asyncio loop in one thread, which connects again whenever that has ended.
+
+nats-py could do so itself. It then sends once more what it had in its hands, and whoever reads learns nothing of the
+end; here each connection is a new one, and who works with it begins anew.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+from kwapi.endpoints import TLS, servers_of
+from kwapi.errors import ConfigError, KwapiError
+from kwapi.nats.login import Login
+
+LOG = logging.getLogger(__name__)
+RETRY = 0.5  # seconds until a server is tried again, and who works with it after an error
+PATIENCE = 3.0  # seconds for a connection to come about, and for an answer
+PING = 5  # seconds; a server that leaves three of them unanswered is gone
+PENDING = 8 << 20  # bytes on their way to the socket
+FAILED = "failed handshake"  # as connections.py counts it
+
+Work = Callable[[Client], Coroutine[Any, Any, None]]
+
+
+class Unusable(KwapiError):
+    """The server is there, and does not have what we need yet."""
+
+
+class Connection:
+    """Calls ``work`` with each connection to one of the servers of an endpoint; it ends by an error or is cancelled."""
+
+    def __init__(self, endpoint: str, login: Login, work: Work, failures: "Counter[str] | None" = None) -> None:
+        login.check()
+        self.endpoint = endpoint
+        self._login = login
+        self._work = work
+        self._failures = Counter() if failures is None else failures
+        self._servers = servers_of(endpoint)
+        self._stopping = asyncio.Event()
+        self._told = ""
+        self._down_at = time.monotonic()
+        self.loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run, name="nats", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, and return when it has ended."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        if not self.loop.is_closed():  # it was never started
+            self.loop.close()
+
+    def check(self) -> None:
+        """Raise RuntimeError if the thread has ended by an error of ours."""
+        if not self._stopping.is_set() and not self._thread.is_alive():
+            raise RuntimeError("the thread of NATS has ended")
+
+    def call(self, what: Callable[[], object]) -> None:
+        """Have something done by the loop; for any thread."""
+        with suppress(RuntimeError):  # it was stopped
+            self.loop.call_soon_threadsafe(what)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_until_complete(self._keep_connected())
+        finally:
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+
+    async def _keep_connected(self) -> None:
+        stopped = self.loop.create_task(self._stopping.wait())
+        place = 0
+        while not stopped.done():
+            server = self._servers[place % len(self._servers)]
+            await _until(stopped, self._serve(server))
+            place += 1
+            if not stopped.done():
+                await asyncio.wait((stopped,), timeout=RETRY / len(self._servers))
+
+    async def _serve(self, server: str) -> None:
+        """Connect to a server and work until the connection ends."""
+        closed = self.loop.create_future()
+
+        async def note_end() -> None:
+            if not closed.done():
+                closed.set_result(None)
+
+        async def note(error: Exception) -> None:
+            LOG.debug("%s: %s", server, error)
+
+        client = _Client()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await client.connect(
+                    [server],
+                    error_cb=note,
+                    closed_cb=note_end,
+                    allow_reconnect=False,
+                    connect_timeout=int(PATIENCE),
+                    ping_interval=PING,
+                    pending_size=PENDING,
+                    tls=self._login.tls() if server.startswith(TLS) else None,
+                    **self._login.credentials(),
+                )
+            self._learn(client, server)
+            while not closed.done():
+                try:
+                    await _until(closed, self._work(client))
+                except (OSError, Error, TimeoutError, Unusable) as error:
+                    self.tell(error)
+                    await asyncio.wait((closed,), timeout=RETRY)
+            self.tell(Unusable("the connection ended"))
+        except (OSError, Error, TimeoutError, ConfigError) as error:
+            self._failures[FAILED] += 1
+            self.tell(error)
+        finally:
+            await asyncio.shield(_close(client))
+
+    def well(self) -> None:
+        """Say that all is as it should be, if it was not; called by who works with a connection."""
+        if self._told:
+            LOG.info("%s serves us again, after %.0f s", self.endpoint, time.monotonic() - self._down_at)
+            self._told = ""
+
+    def tell(self, error: Exception) -> None:
+        """Log once what is wrong."""
+        text = str(error) or type(error).__name__
+        if not self._told:
+            self._down_at = time.monotonic()
+            LOG.warning("%s does not serve us: %s", self.endpoint, text)
+        elif text != self._told:
+            LOG.debug("%s does not serve us: %s", self.endpoint, text)
+        self._told = text
+
+    def _learn(self, client: Client, server: str) -> None:
+        """Take note of the other servers of its cluster."""
+        scheme = server.partition("://")[0]
+        found = [f"{scheme}://{other.netloc}" for other in client.servers]
+        self._servers = list(dict.fromkeys((*servers_of(self.endpoint), *found)))
+
+
+class _Client(Client):
+    """nats-py's client, which would log in unencrypted where somebody on the way says that the server wants it so."""
+
+    def _connect_command(self) -> bytes:
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise Error("it does not encrypt")
+        return super()._connect_command()
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Work at several things until one of them ends; raise what that raises."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until(end: "asyncio.Future[Any]", work: Coroutine[Any, Any, None]) -> None:
+    """Work until it is done, or until something else is; raise what it raises."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _close(client: Client) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await client.close()
+    except (OSError, Error, TimeoutError) as error:
+        LOG.debug("a connection is given up: %s", error)

@@ -1,0 +1,215 @@
+"""What is published at a real nats-server, which is killed and comes back."""
+
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from kwapi.bus import Publisher
+from kwapi.measurement import Measurement
+from kwapi.nats import uplink
+from kwapi.nats.backlog import FILE_NAME
+from kwapi.nats.login import Login
+from kwapi.nats.uplink import Uplink
+from kwapi.signing import sign
+from kwapi.spool.segment import read_frame
+from kwapi.spool.store import Spool
+from tests.messages import KEY, frame, health
+from tests.nats_server import NatsServer
+from tests.threads import running
+from tests.waiting import eventually
+
+
+class Source:
+    """A publisher with a spool, which can be killed and started again."""
+
+    def __init__(self, directory, endpoint):
+        self._directory, self._endpoint = directory / "spool", endpoint
+        self.start(1)
+
+    def start(self, boot):
+        self._closing = ExitStack()
+        self.spool = Spool(self._directory, max_bytes=64 << 20, max_age=3600.0)
+        self._closing.enter_context(running(self.spool.run))
+        self.publisher = Publisher(self._endpoint, KEY, boot=boot, keep=self.spool.hand, spool=self.spool)
+        self._senders = {}
+
+    def publish(self, count, wattmeter="lyon.pdu1"):
+        sender = self._senders.setdefault(wattmeter, self.publisher.sender(wattmeter, 1.0))
+        for _ in range(count):
+            sender.publish([Measurement(f"{wattmeter}-1", watts=1.0)], time.time(), time.monotonic())
+
+    def kill(self):
+        """End as a kill -9 does: nobody says that it ends, nothing is saved."""
+        path = self._directory / FILE_NAME
+        eventually(path.exists)
+        saved = path.read_bytes()
+        self.publisher._socket.close(0)
+        self.publisher._context.term()
+        path.write_bytes(saved)
+        self._closing.close()
+
+    def close(self):
+        self.publisher.close()
+        self._closing.close()
+
+
+@pytest.fixture
+def source(tmp_path, server):
+    source = Source(tmp_path, server.endpoint)
+    yield source
+    source.close()
+
+
+def stored(server, topic=b"lyon.pdu1."):
+    frames = [read_frame(frame) for _, frame in server.stored() if frame.startswith(topic)]
+    return [(frame.boot, frame.seq) for frame in frames]
+
+
+def count(server):
+    return server.info().state.messages
+
+
+def test_what_is_published_is_stored_untouched_and_in_order(server):
+    frames = [frame(seq=seq) for seq in range(300)]
+    link = Uplink(server.endpoint, Login())
+    for each in frames:
+        link.send(each)
+    link.close(10_000)
+    assert server.stored() == [("kwapi.lyon.pdu1._", each) for each in frames]
+
+
+def test_a_message_that_is_sent_twice_is_stored_once(server):
+    link = Uplink(server.endpoint, Login())
+    for seq in (0, 1, 0, 1, 2):
+        link.send(frame(seq=seq))
+    link.close(10_000)
+    assert stored(server) == [(1, 0), (1, 1), (1, 2)]
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"lyon\0" + b"x" * 60, sign(KEY, b"lyon.pdu1.", b"\xc1")])
+def test_what_is_no_message_is_passed_over(server, junk):
+    link = Uplink(server.endpoint, Login())
+    link.send(junk)
+    link.send(sign(KEY, b"no dot", b"\x83\xa4boot\x01\xa3seq\x00\xa9timestamp\xcb" + bytes(8)))
+    link.send(frame(seq=0))
+    link.close(10_000)
+    assert stored(server) == [(1, 0)]
+
+
+def test_a_frame_that_the_server_cannot_take_keeps_no_other_waiting(tmp_path):
+    with NatsServer(tmp_path, options="max_payload: 4096") as server:
+        link = Uplink(server.endpoint, Login())
+        for seq, probes in enumerate((["a"], [f"probe-{number}" for number in range(2000)], ["a"])):
+            link.send(frame(seq=seq, probes=probes))
+        link.close(10_000)
+        assert link.dropped == 1
+        assert stored(server) == [(1, 0), (1, 2)]
+
+
+def test_a_server_that_is_killed_has_all_of_it_in_order_when_it_is_back(server, source):
+    source.publish(50)
+    eventually(lambda: count(server) == 50)
+    server.kill()
+    source.publish(200)
+    server.start()
+    source.publish(50)
+    eventually(lambda: count(server) == 300)
+    assert stored(server) == [(1, seq) for seq in range(300)]
+
+
+def test_what_memory_does_not_hold_comes_out_of_the_spool_in_order(tmp_path, server):
+    spool = Spool(tmp_path / "spool", max_bytes=64 << 20, max_age=3600.0)
+    with running(spool.run):
+        link = Uplink(server.endpoint, Login(), spool=spool, most_bytes=20_000)
+
+        def publish(seqs, wattmeter):
+            for seq in seqs:
+                for take in (spool.hand, link.send):
+                    take(frame(wattmeter=wattmeter, seq=seq, timestamp=time.time()))
+
+        publish(range(1), "lyon.pdu1")
+        eventually(lambda: count(server) == 1)
+        server.kill()
+        publish(range(1, 500), "lyon.pdu1")
+        publish(range(500), "paris.pdu1")
+        eventually(lambda: link.late == 2)
+        server.start()
+        publish(range(500, 520), "lyon.pdu1")
+        eventually(lambda: count(server) == 1020)
+        eventually(lambda: link.late == 0)
+        publish(range(520, 530), "lyon.pdu1")
+        link.close(10_000)
+    assert stored(server) == [(1, seq) for seq in range(530)]
+    assert stored(server, b"paris.pdu1.") == [(1, seq) for seq in range(500)]
+    assert link.dropped == 0
+
+
+def test_what_was_not_stored_before_a_stop_is_stored_after_the_start(server, source):
+    source.publish(10)
+    eventually(lambda: count(server) == 10)
+    server.kill()
+    source.publish(90)
+    eventually(lambda: source.spool.kept == 100)
+    source.close()
+    server.start()
+    source.start(2)
+    source.publish(5)
+    eventually(lambda: count(server) == 106)
+    assert stored(server) == [(1, seq) for seq in range(101)] + [(2, seq) for seq in range(5)]
+
+
+def test_after_a_kill_all_that_the_spool_has_is_stored(server, source):
+    server.kill()
+    source.publish(100)
+    eventually(lambda: source.spool.kept == 100)
+    source.kill()
+    server.start()
+    source.start(2)
+    source.publish(1)
+    eventually(lambda: count(server) == 101)
+    assert stored(server) == [(1, seq) for seq in range(100)] + [(2, 0)]
+
+
+def test_a_spool_of_before_is_not_published(tmp_path, server):
+    spool = Spool(tmp_path / "spool", max_bytes=16 << 20, max_age=3600.0)
+    with running(spool.run):
+        spool.hand(frame(timestamp=time.time() - 60))
+        eventually(lambda: spool.kept == 1)
+        link = Uplink(server.endpoint, Login(), spool=spool)
+        link.send(frame(seq=1))
+        link.close(10_000)
+    assert stored(server) == [(1, 1)]
+
+
+def test_health_is_stored_after_the_measurement_that_it_tells_of(server):
+    publisher = Publisher(server.endpoint, KEY, boot=1)
+    for _ in range(100):
+        publisher.sender("lyon.pdu1", 1.0).publish([Measurement("a", watts=1.0)], time.time(), 0.0)
+        publisher.tell(health(timestamp=time.time()))
+    publisher.close()
+    subjects = [subject for subject, _ in server.stored()]
+    assert subjects == ["kwapi.lyon.pdu1._", "kwapi.kwapi.health.lyon.pdu1._"] * 100 + ["kwapi.lyon.pdu1._"]
+
+
+def test_without_a_stream_it_is_told_once_and_nothing_is_lost_when_there_is_one(tmp_path, caplog):
+    with NatsServer(tmp_path, stream=False) as server:
+        link = Uplink(server.endpoint, Login())
+        link.send(frame(seq=0))
+        link.send(frame(seq=1))
+        eventually(lambda: uplink.NO_STREAM in caplog.text)
+        server.make_stream()
+        link.close(10_000)
+        assert stored(server) == [(1, 0), (1, 1)]
+    assert [record.getMessage() for record in caplog.records if uplink.NO_STREAM in record.getMessage()] == [
+        f"{server.endpoint} does not serve us: {uplink.NO_STREAM}"
+    ]
+
+
+def test_a_server_that_is_away_holds_up_nobody(tmp_path):
+    server = NatsServer(tmp_path)
+    link = Uplink(server.endpoint, Login())
+    for seq in range(1000):
+        link.send(frame(seq=seq))
+    link.close(0)
+    assert link.dropped == 0
