@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kwapi.cli import check, export, forget, init, keygen, mute, password, read, rename, status, watch
+from kwapi.cli import check, export, forget, init, keygen, mute, nats, password, read, rename, status, watch
 from kwapi.cli.discover import command as discover
 from kwapi.cli.migrate import command as migrate
 from kwapi.service import EXIT_FAILED
@@ -21,6 +21,7 @@ COMMANDS = {
     "keygen": keygen,
     "migrate": migrate,
     "mute": mute,
+    "nats": nats,
     "password": password,
     "read": read,
     "rename": rename,

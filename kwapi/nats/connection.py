@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from threading import Thread
 from typing import Any
 
@@ -98,36 +98,19 @@ class Connection:
             if not closed.done():
                 closed.set_result(None)
 
-        async def note(error: Exception) -> None:
-            LOG.debug("%s: %s", server, error)
-
-        client = _Client()
         try:
-            async with asyncio.timeout(PATIENCE):
-                await client.connect(
-                    [server],
-                    error_cb=note,
-                    closed_cb=note_end,
-                    allow_reconnect=False,
-                    connect_timeout=int(PATIENCE),
-                    ping_interval=PING,
-                    pending_size=PENDING,
-                    tls=self._login.tls() if server.startswith(TLS) else None,
-                    **self._login.credentials(),
-                )
-            self._learn(client, server)
-            while not closed.done():
-                try:
-                    await _until(closed, self._work(client))
-                except (OSError, Error, TimeoutError, Unusable) as error:
-                    self.tell(error)
-                    await asyncio.wait((closed,), timeout=RETRY)
+            async with connected(server, self._login, note_end) as client:
+                self._learn(client, server)
+                while not closed.done():
+                    try:
+                        await _until(closed, self._work(client))
+                    except (OSError, Error, TimeoutError, Unusable) as error:
+                        self.tell(error)
+                        await asyncio.wait((closed,), timeout=RETRY)
             self.tell(Unusable("the connection ended"))
         except (OSError, Error, TimeoutError, ConfigError) as error:
             self._failures[FAILED] += 1
             self.tell(error)
-        finally:
-            await asyncio.shield(_close(client))
 
     def well(self) -> None:
         """Say that all is as it should be, if it was not; called by who works with a connection."""
@@ -159,6 +142,34 @@ class _Client(Client):
         if "tls" in self.options and not self._server_info.get("tls_required"):
             raise Error("it does not encrypt")
         return super()._connect_command()
+
+
+@asynccontextmanager
+async def connected(
+    server: str, login: Login, note_end: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> AsyncIterator[Client]:
+    """Have a connection to a server, which is not made again when it ends; note_end() is called then."""
+    client = _Client()
+
+    async def note(error: Exception) -> None:
+        LOG.debug("%s: %s", server, error)
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await client.connect(
+                [server],
+                error_cb=note,
+                closed_cb=note_end,
+                allow_reconnect=False,
+                connect_timeout=int(PATIENCE),
+                ping_interval=PING,
+                pending_size=PENDING,
+                tls=login.tls() if server.startswith(TLS) else None,
+                **login.credentials(),
+            )
+        yield client
+    finally:
+        await asyncio.shield(_close(client))
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
