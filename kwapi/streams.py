@@ -65,7 +65,7 @@ class Streams:
         self._silent: dict[int, float] = {}  # spools that left the last question unanswered, and since when they do so
         self._away: set[int] = set()  # those of them that did so for the whole wait
         self._resumes = resumes
-        self.is_helped = bool(spools and positions and not resumes)  # there is a spool that answers, or has
+        self.is_helped = bool(spools and positions)  # there is a spool that answers, or has
         if spools and not resumes:
             for stream in self._streams.values():
                 self._want(stream, (stream.boot, None))
@@ -112,8 +112,8 @@ class Streams:
         stream = self._streams.get(topic)
         if stream is None or boot in stream.older or (boot == stream.boot and last < stream.next):
             return
-        if self._resumes and not self.is_helped:
-            return  # it is still to come
+        if self._resumes and not self._is_heard:
+            return  # it is still to come, unless a spool says that it is missing
         if stream.newest is not None and (boot != stream.newest[0] or last <= stream.newest[1]):
             return
         if self._miss(stream, boot, last):

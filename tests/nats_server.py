@@ -70,6 +70,18 @@ class NatsServer:
         """Return how the stream is."""
         return self.run(_info)
 
+    def delete_stream(self) -> None:
+        """Delete the stream with all that is stored."""
+        self.run(lambda client: client.jetstream().delete_stream("kwapi"))
+
+    def purge(self, keep: int) -> None:
+        """Delete all but the newest messages."""
+        self.run(lambda client: client.jetstream().purge_stream("kwapi", keep=keep))
+
+    def delete_consumer(self, name: str) -> None:
+        """Delete a consumer of the stream."""
+        self.run(lambda client: client.jetstream().delete_consumer("kwapi", name))
+
     def consumers(self) -> list[str]:
         """Return the names of the stream's consumers."""
         return self.run(_consumers)
@@ -79,6 +91,27 @@ class NatsServer:
         assert self._process.poll() is None, self._log.read_text()
         with socket.socket() as caller:
             return caller.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Connected:
+    """Somebody with a connection, who stores whatever he likes."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._loop = asyncio.new_event_loop()
+        self._client = Client()
+
+    def __enter__(self) -> "Connected":
+        self._loop.run_until_complete(self._client.connect([self._endpoint], allow_reconnect=False))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+    def send(self, frame: bytes) -> None:
+        """Have a frame stored."""
+        self._loop.run_until_complete(self._client.jetstream().publish("kwapi.lyon.pdu1._", frame))
 
 
 async def _connected(endpoint, work, arguments: Sequence[object]):
@@ -105,7 +138,7 @@ async def _info(client: Client) -> StreamInfo:
 
 
 async def _consumers(client: Client) -> list[str]:
-    return [info.name for info in await client.jetstream().consumers_info("kwapi")]
+    return sorted(info.name for info in await client.jetstream().consumers_info("kwapi"))
 
 
 async def _read(client: Client) -> list[tuple[str, bytes]]:

@@ -9,11 +9,35 @@ from kwapi.bus import Proxy, Publisher, Subscriber
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
+from kwapi.nats.bridge import new_proxy
 from kwapi.signing import KeyRing, key_from
 from tests.messages import KEY, frame
 from tests.messages import health as new_health
+from tests.nats_server import Connected, NatsServer
 from tests.ports import free_endpoint
 from tests.waiting import eventually
+
+
+@pytest.fixture(params=["zeromq", "nats"])
+def bus(request, tmp_path):
+    """Return an endpoint where one publisher, or forwarder, may publish."""
+    if request.param == "zeromq":
+        yield free_endpoint()
+    else:
+        with NatsServer(tmp_path) as server:
+            yield server.endpoint
+
+
+@pytest.fixture
+def intrude(bus):
+    """Return what sends anything at all, as somebody who has no key."""
+    if bus.startswith("nats"):
+        with Connected(bus) as intruder:
+            yield intruder.send
+    else:
+        with zmq.Context() as context, context.socket(zmq.PUB) as intruder:
+            intruder.bind(bus)
+            yield intruder.send
 
 
 class Listener:
@@ -44,10 +68,9 @@ def publish_until(sender, arrived):
     eventually(once)
 
 
-def test_what_is_published_arrives_in_order():
-    endpoint = free_endpoint()
-    publisher = Publisher(endpoint, KEY)
-    with Listener(endpoint) as listener:
+def test_what_is_published_arrives_in_order(bus):
+    publisher = Publisher(bus, KEY)
+    with Listener(bus) as listener:
         publish_until(publisher.sender("lyon.pdu1", 1.0), lambda: len(listener.received) > 5)
     publisher.close()
     first = listener.received[0]
@@ -56,38 +79,31 @@ def test_what_is_published_arrives_in_order():
     assert listener.gate.lost == 0
 
 
-def test_whatever_an_intruder_sends_only_what_is_signed_and_new_is_heard():
-    endpoint, context = free_endpoint(), zmq.Context()
-    intruder = context.socket(zmq.PUB)
-    intruder.bind(endpoint)
+def test_whatever_an_intruder_sends_only_what_is_signed_and_new_is_heard(bus, intrude):
     forged = frame(key=key_from(b"the key of somebody else, 32 byte"), probes=["forged"])
     genuine, second = frame(seq=1, probes=["genuine"]), frame(seq=2, probes=["genuine"])
-    old = frame(boot=7, timestamp=time.time() - 7200, probes=["old"])
-    with Listener(endpoint) as listener:
+    old = frame(boot=0, timestamp=time.time() - 7200, probes=["old"])
+    with Listener(bus) as listener:
 
         def once():
-            for junk in (forged, genuine, genuine, second[:-9], old, b"", b"\0", bytes(range(256))):
-                intruder.send(junk)
-            intruder.send_multipart([b"lyon.pdu1.", b"parts"])
+            for junk in (forged, genuine, genuine, second[:-9], old, b"", b"\0", bytes(range(256)), b"lyon.pdu1."):
+                intrude(junk)
             return {"unknown key", "seen before", "bad signature", "too old", "wrong size"} <= set(
                 listener.gate.rejected
             )
 
         eventually(once)
-        intruder.send(second)
+        intrude(second)
         eventually(lambda: len(listener.received) == 2)
     assert [each.probes for each in listener.received] == [["genuine"], ["genuine"]]
     assert listener.gate.accepted == 2
-    intruder.close(linger=0)
-    context.term()
 
 
-def test_a_subscription_takes_whole_parts_of_names():
-    endpoint = free_endpoint()
-    publisher = Publisher(endpoint, KEY)
+def test_a_subscription_takes_whole_parts_of_names(bus):
+    publisher = Publisher(bus, KEY)
     names = ("lyon.pdu1", "lyon.pdu10", "lyonel.pdu1", "paris.pdu1")
     senders = [publisher.sender(name, 1.0) for name in names]
-    with Listener(endpoint, "lyon") as lyon, Listener(endpoint, "lyon.pdu1", "paris") as some:
+    with Listener(bus, "lyon") as lyon, Listener(bus, "lyon.pdu1", "paris") as some:
 
         def once():
             for sender in senders:
@@ -100,14 +116,13 @@ def test_a_subscription_takes_whole_parts_of_names():
     assert {each.wattmeter for each in some.received} == {"lyon.pdu1", "paris.pdu1"}
 
 
-def test_a_revoked_sender_sends_nothing_and_the_numbers_go_on():
-    endpoint = free_endpoint()
-    publisher = Publisher(endpoint, KEY)
+def test_a_revoked_sender_sends_nothing_and_the_numbers_go_on(bus):
+    publisher = Publisher(bus, KEY)
     hung, fresh_one = publisher.sender("lyon.pdu1", 1.0), publisher.sender("lyon.pdu1", 1.0)
     assert hung.publish([Measurement("a", watts=1.0)], time.time(), 0.0)
     hung.revoke()
     assert not hung.publish([Measurement("late", watts=1.0)], time.time(), 0.0)
-    with Listener(endpoint) as listener:
+    with Listener(bus) as listener:
         publish_until(fresh_one, lambda: listener.received)
     publisher.close()
     assert "late" not in {probe for each in listener.received for probe in each.probes}
@@ -115,31 +130,29 @@ def test_a_revoked_sender_sends_nothing_and_the_numbers_go_on():
     assert not fresh_one.publish([Measurement("a", watts=1.0)], time.time(), 0.0)
 
 
-def test_a_driver_that_gives_nonsense_is_our_bug():
-    publisher = Publisher(free_endpoint(), KEY)
+def test_a_driver_that_gives_nonsense_is_our_bug(bus):
+    publisher = Publisher(bus, KEY)
     with pytest.raises(BadMessage):
         publisher.sender("lyon.pdu1", 1.0).publish([Measurement("a", watts=float("nan"))], time.time(), 0.0)
     publisher.close()
 
 
-def test_a_forwarder_passes_messages_down_and_subscriptions_up():
-    upstream, downstream = free_endpoint(), free_endpoint()
+@pytest.mark.parametrize("bus_is_upstream", [True, False])
+def test_a_forwarder_passes_messages_down_and_subscriptions_up(bus, bus_is_upstream):
+    upstream, downstream = (bus, free_endpoint()) if bus_is_upstream else (free_endpoint(), bus)
     publisher = Publisher(upstream, KEY)
-    proxy, bound = Proxy([upstream], downstream), threading.Event()
-    thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
-    thread.start()
-    assert bound.wait(5)
-    with Listener(downstream, "lyon") as first, Listener(downstream, "lyon") as second:
+    with (
+        forwarding(upstream, downstream),
+        Listener(downstream, "lyon") as first,
+        Listener(downstream, "lyon") as second,
+    ):
         publish_until(publisher.sender("lyon.pdu1", 1.0), lambda: first.received and second.received)
-    proxy.stop()
-    thread.join(5)
-    assert not thread.is_alive()
     publisher.close()
 
 
 @contextmanager
 def forwarding(upstream, downstream):
-    proxy, bound = Proxy([upstream], downstream), threading.Event()
+    proxy, bound = new_proxy([upstream], downstream), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     assert bound.wait(5)
@@ -204,13 +217,12 @@ def test_an_endpoint_in_use_is_named():
         Publisher("nonsense", KEY)
 
 
-def test_health_is_heard_beside_measurements_or_alone_and_by_prefix():
-    endpoint = free_endpoint()
-    publisher, heard, measured = Publisher(endpoint, KEY), [], []
+def test_health_is_heard_beside_measurements_or_alone_and_by_prefix(bus):
+    publisher, heard, measured = Publisher(bus, KEY), [], []
     listeners = []
     for wattmeters, add in ((["lyon"], None), (["lyon"], measured.append), ([""], None)):
         stop, found = threading.Event(), []
-        subscriber = Subscriber([endpoint], wattmeters, Gate(KeyRing([KEY]), health=True))
+        subscriber = Subscriber([bus], wattmeters, Gate(KeyRing([KEY]), health=True))
         thread = threading.Thread(target=subscriber.run, args=(stop, add, found.append), daemon=True)
         thread.start()
         heard.append(found)
@@ -236,13 +248,13 @@ def test_health_is_heard_beside_measurements_or_alone_and_by_prefix():
     publisher.tell(new_health())  # after the end: nothing
 
 
-def test_publishers_may_connect_to_a_proxy_that_listens_for_them():
-    inner, outer = free_endpoint(), free_endpoint()
-    proxy = Proxy([inner], outer, bind_upstream=True)
+def test_publishers_may_connect_to_a_proxy_that_listens_for_them(bus):
+    inner = free_endpoint()
+    proxy = new_proxy([inner], bus, bind_upstream=True)
     thread = threading.Thread(target=proxy.run, args=(lambda: None,), daemon=True)
     thread.start()
     publishers = [Publisher(inner, KEY, bind=False) for _ in range(2)]
-    with Listener(outer) as listener:
+    with Listener(bus) as listener:
         for number, publisher in enumerate(publishers):
             sender = publisher.sender(f"pdu{number}", 1.0)
             publish_until(sender, lambda sender=sender: sender.wattmeter in {m.wattmeter for m in listener.received})

@@ -90,10 +90,11 @@ class Bridge:
     def run(self, ready: Callable[[], None]) -> None:
         """Pass until stop() is called from another thread; ready() is called once it can."""
         self._begun.set()
+        context = zmq.Context()
         try:
-            with zmq.Context() as context:
-                self._pass(context, ready)
+            self._pass(context, ready)
         finally:
+            context.term()
             self._ended.set()
 
     def capture(self) -> None:

@@ -53,6 +53,7 @@ class Storm:
     stopped: float  # a process, at most
     delay: float = 1.0  # on a link, at most
     repair_wait: float = 60.0
+    servers: int = 0  # of NATS, that carry the bus
 
 
 class Chaos:
@@ -65,6 +66,7 @@ class Chaos:
         self._due: list[tuple[float, int, Callable[[], None]]] = []  # what ends, and when
         self._order = count()
         self._busy: set[str] = set()  # what something is wrong with
+        self._turn = 0  # of the NATS servers
         self.events: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -104,8 +106,18 @@ class Chaos:
     def _count(self, event: str) -> None:
         self.events[event] += 1
 
+    def _daemon(self) -> str | None:
+        """Return one that may be killed or stopped: of a cluster one at a time, in turn."""
+        servers = self._world.servers
+        names = [name for name in self._world.processes if name not in servers]
+        if servers and not self._busy.intersection(servers):
+            names.append(servers[self._turn % len(servers)])
+        name = self._one(names)
+        self._turn += name in servers
+        return name
+
     def _kill(self) -> None:
-        name = self._one(list(self._world.processes))
+        name = self._daemon()
         if name is not None:
             self._world.kill(name)
             self._count(f"kill {name}")
@@ -146,7 +158,7 @@ class Chaos:
             self._until(name, self._storm.cut, partial(self._world.links.heal, name))
 
     def _stop(self) -> None:
-        name = self._one(list(self._world.processes))
+        name = self._daemon()
         if name is None:
             return
         process = self._world.processes[name]
@@ -193,7 +205,7 @@ class Outcome:
 
 def run(directory: Path, storm: Storm, seed: int, wires: Wires | None = None) -> Outcome:
     """Let chaos rage; return what was found."""
-    with World(directory, storm.repair_wait, wires) as world:
+    with World(directory, storm.repair_wait, wires, storm.servers) as world:
         record = Record(world.record, PLUGINS)
         world.start()
         await_start(world, record)

@@ -3,6 +3,13 @@
     lyon  (worker processes) --+--> left  --+--> api
     paris (in one process) ----+--> right --+--> rrd
 
+Or over NATS servers, each of which can be killed, stopped and cut off as well:
+
+    lyon  (worker processes) ----------+
+                                       +--> nats1, nats2, nats3 --+--> api
+    paris (in one process) --> left  --+                          +--> rrd
+                           +-> right --+
+
 Every arrow is a link (chaos_links.py), those of forwarders over wires too where there are any (chaos_wires.py). Plugins
 also reach the spools of lyon and paris over links of their own. The clock of lyon can be set. What is signed and what
 is given, the daemons write down (chaos_record.py).
@@ -27,7 +34,7 @@ from tests.integration.chaos_record import WORKER
 from tests.integration.chaos_wires import Wires
 from tests.integration.daemons import program
 from tests.integration.misbehaving import Farm
-from tests.integration.programs import needed
+from tests.integration.programs import needed, needed_program
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -137,14 +144,17 @@ def _command_of(pid: str) -> bytes:
 class World:
     """All of it; what was started is ended at the end of the ``with``."""
 
-    def __init__(self, directory: Path, repair_wait: float, wires: Wires | None = None) -> None:
+    def __init__(self, directory: Path, repair_wait: float, wires: Wires | None = None, servers: int = 0) -> None:
+        """With ``servers``, so many of NATS carry the bus."""
         self.directory = directory
+        self.servers = [f"nats{number + 1}" for number in range(servers)]
         self.record = directory / "record"
         self.processes: dict[str, Process] = {}
         self.ended: dict[int, int] = {}  # by pid of one that signs: when it was killed, ns of the monotonic clock
         self.wires = wires  # to the forwarders
         self.link_names = [f"{site}-{to}" for site in SITES for to in (*FORWARDERS, "plugins")]
         self.link_names += [f"{forwarder}-plugins" for forwarder in FORWARDERS]
+        self.link_names += [f"{server}-{to}" for server in self.servers for to in (SITES[0], *FORWARDERS, "plugins")]
         self._ends: dict[str, tuple[str, str]] = {}  # addresses of wires
         self._repair_wait = repair_wait
         self._undo = ExitStack()
@@ -174,8 +184,11 @@ class World:
         forwarded = {forwarder: free_port() for forwarder in FORWARDERS}
         replayed = {name: free_port() for name in (*SITES, *FORWARDERS)}
         sections = self.farm.sections.read_text("utf-8")
+        self._add_servers()
         for site in SITES:
-            own = f"probes_endpoint = {_at(published[site])}\nreplay_endpoint = {_at(replayed[site])}\n"
+            direct = site == SITES[0] and self.servers
+            at = self._to_servers(site) if direct else _at(published[site])
+            own = f"probes_endpoint = {at}\nreplay_endpoint = {_at(replayed[site])}\n"
             own += f"workers = {2 if site == SITES[0] else 0}\n" + "".join(_sections(sections, site))
             self._add(site, "drivers", own)
         for name in FORWARDERS:
@@ -185,17 +198,52 @@ class World:
                 for site in SITES
                 for link in [f"{site}-{name}"]
             ]
-            own = f"probes_endpoint = {_endpoints(upstream)}\nspool_dir = $state_dir/kept\n"
-            own += f"forwarder_endpoint = {_at(forwarded[name], ends[f'{name}-plugins'][1])}\n"
+            at = self._to_servers(name) if self.servers else _at(forwarded[name], ends[f"{name}-plugins"][1])
+            own = f"probes_endpoint = {_endpoints(upstream)}\nspool_dir = $state_dir/kept\nforwarder_endpoint = {at}\n"
             own += f"replay_endpoint = {_at(replayed[name], ends[f'{name}-plugins'][1])}\n"
             self._add(name, "forwarder", own)
         for plugin in PLUGINS:
             live = [self._to_plugins(name, forwarded[name]) for name in FORWARDERS]
             again = [self._to_plugins(name, replayed[name]) for name in (*FORWARDERS, *SITES)]
-            own = f"probes_endpoint = {_endpoints(live)}\nreplay_endpoint = {_endpoints(again)}\n"
+            at = self._to_servers("plugins") if self.servers else _endpoints(live)
+            own = f"probes_endpoint = {at}\nreplay_endpoint = {_endpoints(again)}\n"
             own += f"repair_wait = {self._repair_wait}\nsigning_key_file = {self.directory}/lyon/signing.key\n"
             own += f"port = {self.api_port}\nacl_enabled = false\n" if plugin == "api" else f"port = {self.rrd_port}\n"
             self._add(plugin, plugin, own)
+
+    def _add_servers(self) -> None:
+        """Add the NATS servers: one, or a cluster that tells nobody of the others, who are reached over links only."""
+        self._ports = {name: free_port() for name in self.servers}
+        routes = {name: free_port() for name in self.servers}
+        for name in self.servers:
+            store = json.dumps(str(self.directory / name))
+            text = f'server_name: {name}\nlisten: "{HERE}:{self._ports[name]}"\njetstream {{ store_dir: {store} }}\n'
+            if len(self.servers) > 1:
+                others = ", ".join(f'"nats://{HERE}:{routes[other]}"' for other in self.servers if other != name)
+                text += f'cluster {{ name: kwapi, listen: "{HERE}:{routes[name]}", no_advertise: true, '
+                text += f"routes: [{others}] }}\n"
+            path = self.directory / f"{name}.conf"
+            path.write_text(text, "utf-8")
+            command = [needed_program("nats-server", "nats-server"), "-c", str(path)]
+            self.processes[name] = Process(name, command, self.directory, {})
+            self._undo.callback(self._end, self.processes[name])
+
+    def _to_servers(self, who: str) -> str:
+        """Return where the NATS servers are reached, each over a link of its own."""
+        ends = {name: self._ends.get(f"{name}-{who}", (HERE, HERE))[0] for name in self.servers}
+        places = [self.links.over(f"{name}-{who}", self._ports[name], here=ends[name]) for name in self.servers]
+        return "nats://" + ";".join(places)
+
+    def _make_stream(self) -> None:
+        """Start the NATS servers and make their stream, as soon as they have found each other."""
+        for name in self.servers:
+            self.processes[name].start()
+        path = self.directory / "init" / "api.conf"
+        path.parent.mkdir()
+        at = ";".join(f"{HERE}:{port}" for port in self._ports.values())
+        path.write_text(f"[DEFAULT]\nprobes_endpoint = nats://{at}\n", "utf-8")
+        command = [program(""), "nats", "init", "--config-file", str(path), "--replicas", str(len(self.servers))]
+        eventually(lambda: subprocess.run(command, capture_output=True).returncode == 0, 60)
 
     def _lay(self, link: str, forwarder: str) -> tuple[str, str]:
         """Return the addresses at our end of a link and at that of a forwarder, over a wire if there are any."""
@@ -244,6 +292,8 @@ class World:
 
     def start(self) -> None:
         """Start all, the plugins first, so that they hear what is published from the start on."""
+        if self.servers:
+            self._make_stream()
         for name in (SITES[0], *FORWARDERS):
             self.processes[name].start()
         eventually((self.directory / SITES[0] / "signing.key").exists)

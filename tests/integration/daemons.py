@@ -19,8 +19,8 @@ DAEMONS = ("drivers", "forwarder", "api", "rrd")
 
 
 def program(name: str) -> str:
-    """Return the path of a daemon's command."""
-    return str(Path(sys.executable).with_name(f"kwapi-{name}"))
+    """Return the path of a daemon's command; of "" that of ``kwapi``."""
+    return str(Path(sys.executable).with_name(f"kwapi-{name}".removesuffix("-")))
 
 
 class Site:
