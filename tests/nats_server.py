@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error
@@ -29,6 +30,7 @@ class NatsServer:
         store = json.dumps(str(directory / "nats"))
         self._file.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: {store} }}\n{options}\n')
         self._has_stream = stream
+        self.login: dict[str, Any] = {}  # arguments of nats-py's connect()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "NatsServer":
@@ -60,7 +62,7 @@ class NatsServer:
 
     def run(self, work, *arguments):
         """Return what a coroutine makes of a connection."""
-        return asyncio.run(_connected(self.endpoint, work, arguments))
+        return asyncio.run(_connected(self.endpoint, self.login, work, arguments))
 
     def stored(self) -> list[tuple[str, bytes]]:
         """Return the subjects and the frames of the stream, in order."""
@@ -114,9 +116,9 @@ class Connected:
         self._loop.run_until_complete(self._client.jetstream().publish("kwapi.lyon.pdu1._", frame))
 
 
-async def _connected(endpoint, work, arguments: Sequence[object]):
+async def _connected(endpoint, login: dict[str, Any], work, arguments: Sequence[object]):
     client = Client()
-    await client.connect([endpoint], allow_reconnect=False)
+    await client.connect([endpoint], allow_reconnect=False, **login)
     try:
         for _ in range(100):  # JetStream may still be reading its files
             try:

@@ -150,6 +150,8 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Have a connection to a server, which is not made again when it ends; note_end() is called then."""
     client = _Client()
+    credentials = login.credentials()
+    tls = login.tls() if server.startswith(TLS) else None
 
     async def note(error: Exception) -> None:
         LOG.debug("%s: %s", server, error)
@@ -164,12 +166,12 @@ async def connected(
                 connect_timeout=int(PATIENCE),
                 ping_interval=PING,
                 pending_size=PENDING,
-                tls=login.tls() if server.startswith(TLS) else None,
-                **login.credentials(),
+                tls=tls,
+                **credentials,
             )
         yield client
     finally:
-        await asyncio.shield(_close(client))
+        await _close(client)
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,152 @@
+"""Who is let in at a real nats-server, and which server is believed."""
+
+import logging
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from kwapi.errors import ConfigError
+from kwapi.nats.login import Login
+from kwapi.nats.uplink import Uplink
+from kwapi.simulator.certificate import make_certificate
+from kwapi.transport import Transport
+from tests.messages import frame
+from tests.nats.jwt import Issuer
+from tests.nats_server import NatsServer
+from tests.waiting import eventually
+
+PASSWORD = "a password of the tests"
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_logged(caplog):
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert PASSWORD not in caplog.text
+    assert "SEED" not in caplog.text
+
+
+def secret(directory, text):
+    path = directory / "nats.secret"
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def stores(server, login, endpoint=None):
+    """Fail unless a message is stored."""
+    link = Uplink(endpoint or server.endpoint, login)
+    link.send(frame())
+    link.close(10_000)
+    assert link.waiting == 0
+
+
+def refused(caplog, endpoint, login, reason):
+    """Fail unless nothing is stored, for a reason that is logged."""
+    transport = Transport()
+    link = Uplink(endpoint, login, failures=transport.failures)
+    link.send(frame())
+    eventually(lambda: reason in caplog.text and transport.failures["failed handshake"])
+    link.close(0)
+    assert link.waiting > 0
+
+
+def test_a_user_with_his_password(tmp_path, caplog):
+    options = f'authorization {{ user: "kwapi", password: "{PASSWORD}" }}'
+    with NatsServer(tmp_path, options=options, stream=False) as server:
+        server.login = {"user": "kwapi", "password": PASSWORD}
+        server.make_stream()
+        stores(server, Login(credentials_file=secret(tmp_path, f"kwapi:{PASSWORD}\n")))
+        refused(caplog, server.endpoint, Login(credentials_file=secret(tmp_path, "kwapi:guessed")), "uthorization")
+        refused(caplog, server.endpoint, Login(), "uthorization")
+
+
+def test_a_token(tmp_path, caplog):
+    with NatsServer(tmp_path, options=f'authorization {{ token: "{PASSWORD}" }}', stream=False) as server:
+        server.login = {"token": PASSWORD}
+        server.make_stream()
+        stores(server, Login(credentials_file=secret(tmp_path, PASSWORD)))
+        refused(caplog, server.endpoint, Login(credentials_file=secret(tmp_path, "guessed")), "uthorization")
+
+
+def test_what_nsc_makes_for_a_user(tmp_path, caplog):
+    issuer, path = Issuer(), tmp_path / "kwapi.creds"
+    issuer.write_credentials(path)
+    with NatsServer(tmp_path, options=issuer.server_options(), stream=False) as server:
+        server.login = {"user_credentials": str(path)}
+        server.make_stream()
+        stores(server, Login(credentials_file=str(path)))
+        Issuer().write_credentials(path)
+        refused(caplog, server.endpoint, Login(credentials_file=str(path)), "uthorization")
+
+
+def test_a_new_password_needs_no_restart(tmp_path, caplog):
+    options = f'authorization {{ user: "kwapi", password: "{PASSWORD}" }}'
+    with NatsServer(tmp_path, options=options, stream=False) as server:
+        server.login = {"user": "kwapi", "password": PASSWORD}
+        server.make_stream()
+        path = Path(secret(tmp_path, "kwapi:old"))
+        link = Uplink(server.endpoint, Login(credentials_file=str(path)))
+        link.send(frame())
+        eventually(lambda: "uthorization" in caplog.text)
+        path.unlink()  # for a moment there is none
+        eventually(lambda: "cannot read" in caplog.text)
+        secret(tmp_path, f"kwapi:{PASSWORD}")
+        link.close(10_000)
+        assert link.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "mistake"),
+    [
+        ("kwapi:secret", 0o640, "others can read"),
+        ("", 0o600, "neither what nsc makes"),
+        ("kwapi:secret\nmore\n", 0o600, "neither what nsc makes"),
+        (None, 0o600, "cannot read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_a_mistake(tmp_path, text, mode, mistake):
+    path = tmp_path / "nats.secret"
+    if text is not None:
+        path.write_text(text)
+        path.chmod(mode)
+    with pytest.raises(ConfigError, match=f"nats_credentials_file: .*{mistake}"):
+        Login(credentials_file=str(path)).check()
+    with pytest.raises(ConfigError, match="nats_ca_file: cannot use"):
+        Login(ca_file=str(tmp_path / "none.pem")).check()
+
+
+def test_a_server_is_believed_by_its_certificate(tmp_path, caplog):
+    certificate = tmp_path / "server.pem"
+    make_certificate(certificate)
+    other = tmp_path / "other.pem"
+    make_certificate(other)
+    options = f'tls {{ cert_file: "{certificate}", key_file: "{certificate}" }}'
+    with NatsServer(tmp_path, options=options, stream=False) as server:
+        server.login = {"tls": Login(ca_file=str(certificate)).tls()}
+        server.make_stream()
+        encrypted = server.endpoint.replace("nats://", "tls://")
+        stores(server, Login(ca_file=str(certificate)), encrypted)
+        refused(caplog, encrypted, Login(ca_file=str(other)), "certificate verify failed")
+
+
+def test_nobody_on_the_way_has_a_password_sent_unencrypted(tmp_path, caplog):
+    """He says that the server does not encrypt; what comes after that he would read."""
+    heard, done = bytearray(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def pretend():
+            caller, _ = listener.accept()
+            with caller:
+                caller.sendall(b'INFO {"version": "2.9.10", "headers": true, "max_payload": 1048576}\r\n')
+                while some := caller.recv(4096):
+                    heard.extend(some)
+            done.set()
+
+        threading.Thread(target=pretend, daemon=True).start()
+        endpoint = f"tls://127.0.0.1:{listener.getsockname()[1]}"
+        refused(caplog, endpoint, Login(credentials_file=secret(tmp_path, f"kwapi:{PASSWORD}")), "it does not encrypt")
+        assert done.wait(10)
+    assert heard == b""
