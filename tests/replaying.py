@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 
 from kwapi.bus import Publisher, Subscriber
+from kwapi.endpoints import is_nats
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.replay import Service
@@ -18,8 +19,9 @@ from tests.waiting import eventually
 class Site:
     """A publisher with a spool, and subscribers that come and go."""
 
-    def __init__(self, directory):
-        self.bus, self.replay = f"ipc://{directory}/bus", f"ipc://{directory}/replay"
+    def __init__(self, directory, bus=None):
+        """``bus`` is another endpoint than a socket in the directory."""
+        self.bus, self.replay = bus or f"ipc://{directory}/bus", f"ipc://{directory}/replay"
         self.forgets = False  # the spool
         self._closing = ExitStack()
         self.spool = Spool(directory / "spool", max_bytes=16 << 20, max_age=3600.0)
@@ -47,6 +49,8 @@ class Site:
         sender = self.senders.setdefault(wattmeter, self.publisher.sender(wattmeter, 1.0))
         for _ in range(count):
             sender.publish([Measurement(f"{wattmeter}-1", watts=1.0)], time.time(), time.monotonic())
+        if is_nats(self.bus):  # who reads it from now on finds none of these there
+            eventually(lambda: self.publisher._socket.is_idle)
 
     def close(self):
         self.publisher.close()
@@ -59,9 +63,9 @@ class LossyGate(Gate):
 
     heard = 0
 
-    def take(self, frame):
+    def take(self, frame, **how):
         self.heard += 1
-        return super().take(frame) if self.heard % 3 else None
+        return super().take(frame, **how) if self.heard % 3 else None
 
 
 class DeafGate(Gate):
@@ -69,11 +73,11 @@ class DeafGate(Gate):
 
     heard, is_deaf = 0, False
 
-    def take(self, frame):
+    def take(self, frame, **how):
         if self.is_deaf and not frame.startswith(b"kwapi."):
             self.heard += 1
             return None
-        return super().take(frame)
+        return super().take(frame, **how)
 
 
 class Plugin:

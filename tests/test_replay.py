@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import ExitStack
 from functools import partial
 
 import msgspec
@@ -16,18 +17,22 @@ from kwapi.signing import key_from, sign
 from kwapi.stream import Position
 from kwapi.streams import Streams
 from tests.messages import KEY, frame, health
+from tests.nats_server import NatsServer
 from tests.replaying import DeafGate, LossyGate, Plugin, Site, all_of, heard
 from tests.waiting import eventually
 
+of_spools = pytest.mark.parametrize("site", ["zeromq"], indirect=True)  # whatever carries the bus
 HUGE = [b"12345678", msgspec.msgpack.encode({"type": "frames", "topic": b"lyon.pdu1.", "boot": 2**64 - 1, "first": 0})]
 DEEP = [b"12345678", b"\x82\xa4type\xa4runs\xa1x" + b"\x91" * 1010]
 
 
-@pytest.fixture
-def site(tmp_path):
-    site = Site(tmp_path)
-    yield site
-    site.close()
+@pytest.fixture(params=["zeromq", "nats"])
+def site(request, tmp_path):
+    with ExitStack() as opened:
+        server = opened.enter_context(NatsServer(tmp_path)) if request.param == "nats" else None
+        site = Site(tmp_path, server.endpoint if server else None)
+        opened.callback(site.close)
+        yield site
 
 
 def test_a_plugin_that_was_away_gets_all_it_missed(site):
@@ -58,6 +63,7 @@ def test_what_was_published_while_nobody_listened_and_nothing_comes_after_it(sit
     assert before.taken + [taken for taken in after.taken if taken[0] == "lyon.pdu1"] == all_of(site, before)
 
 
+@of_spools
 def test_wattmeters_are_found_however_many_there_are(site):
     names = [f"site-{number % 9}.pdu{number}" for number in range(2 * PAGE_RUNS + 100)]
     for name in names:
@@ -166,6 +172,7 @@ def test_frames_of_another_key_are_not_believed_out_of_a_spool_either(site, tmp_
     assert plugin.taken == []
 
 
+@of_spools
 @pytest.mark.parametrize(
     "junk", [[], [b""], [b"12345678"], [b"12345678", b"junk"], [b"1", msgspec.msgpack.encode({})], HUGE, DEEP]
 )
@@ -198,6 +205,7 @@ def test_a_forged_frame_in_a_spool_loses_nothing_and_live_goes_on(site):
     assert after.gate.lost == 0
 
 
+@of_spools
 @pytest.mark.parametrize(
     ("topic", "boot", "seq"),
     [(b"\x80.", 1, 0), (b"lyon.pdu8", 1, 0), (b" .", 1, 0), (b"lyon.pdu8.", -1, 0), (b"lyon.pdu8.", 1, -1)],

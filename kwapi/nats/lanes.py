@@ -141,11 +141,6 @@ class Lanes:
         self._meet(key, lane)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits in memory."""
-        return self.size == 0
-
-    @property
     def is_full(self) -> bool:
         """Whether nothing more should be read from the spool yet, which leaves half of the memory to what comes."""
         return self.size > self._most_bytes // 2

@@ -80,6 +80,11 @@ class Uplink:
         return self._lanes.dropped
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits in memory."""
+        return not self._inbox and self._lanes.size == 0
+
+    @property
     def waiting(self) -> int:
         """Return how many bytes wait for the server in memory."""
         return self._lanes.size
@@ -103,7 +108,7 @@ class Uplink:
             return
         self.closed = True
         end = time.monotonic() + linger / 1000
-        while (self._inbox or not self._lanes.is_idle) and time.monotonic() < end:
+        while not self.is_idle and time.monotonic() < end:
             time.sleep(0.005)
         self._connection.stop()
         if self._backlog is not None:
