@@ -64,6 +64,7 @@ class Feed:
         """
         self._login = login
         self._consumer = consumer
+        self.begun: dict[str, Mark] = {}  # where filters began that had no mark
         self._marks = dict(marks or {})  # of what came
         self._filters = filters
         self._waiting: deque[Stored] = deque()
@@ -112,6 +113,7 @@ class Feed:
         start: dict[str, object]
         if mark is None:
             mark = self._marks[subjects] = Mark(created(info), info.state.last_seq, time.time())
+            self.begun[subjects] = mark
         if mark.since == created(info) and mark.seq <= info.state.last_seq:
             start = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": mark.seq + 1}
         else:

@@ -69,6 +69,7 @@ class Reading:
         """End it."""
         for feed in self._feeds.values():
             feed.close()
+        self._marks = self.marks()
         self._feeds.clear()
         self.fds.clear()
         self._tell()
@@ -79,8 +80,13 @@ class Reading:
         return any(feed.is_behind for feed in list(self._feeds.values()))
 
     def marks(self) -> dict[str, Mark]:
-        """Return up to where all was taken; for any thread."""
-        return self._marks.copy()
+        """Return up to where all was taken, be it nothing so far; for any thread."""
+        begun = {
+            prefix + each: mark
+            for prefix, feed in self._feeds.copy().items()
+            for each, mark in feed.begun.copy().items()
+        }
+        return begun | self._marks
 
     def standing(self) -> Standing:
         """Return where we stand; for any thread but that of the bus."""
@@ -93,7 +99,7 @@ class Reading:
 
     def _tell(self) -> None:
         if not self._streams.behind():
-            self._standing = Standing(self._streams.exact(), self._marks.copy())
+            self._standing = Standing(self._streams.exact(), self.marks())
         self._told.set()
 
 

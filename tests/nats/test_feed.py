@@ -171,6 +171,20 @@ def test_two_plugins_are_each_given_everything_from_where_they_were(server, sour
         eventually(lambda: [len(each.taken) for each in again] == [16, 1])
 
 
+def test_what_is_the_first_of_its_prefix_while_a_plugin_is_away_is_got(server, source):
+    before = Plugin(server.endpoint, wattmeters=NAMES)
+    with before.running():
+        eventually(lambda: len(server.consumers()) == 2)
+        source.publish(1)
+        eventually(lambda: before.taken)
+    source.publish(3, NAMES[1])
+    eventually(lambda: server.info().state.messages == 4)
+    after = Plugin(server.endpoint, before, wattmeters=NAMES)
+    with after.running():
+        eventually(lambda: after.of(NAMES[1]) == [(1, 0), (1, 1), (1, 2)])
+    assert after.of(NAMES[0]) == []
+
+
 def test_a_stream_that_was_made_anew_is_read_from_where_we_were_by_time(server, source, caplog):
     before = first(server, source)
     server.delete_stream()

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from kwapi.bus import Subscriber
 from kwapi.errors import ConfigError
+from kwapi.gate import Gate
 from kwapi.nats.login import Login
 from kwapi.nats.uplink import Uplink
+from kwapi.signing import KeyRing
 from kwapi.simulator.certificate import make_certificate
+from kwapi.streams import Streams
 from kwapi.transport import Transport
-from tests.messages import frame
+from tests.messages import KEY, frame
 from tests.nats.jwt import Issuer
 from tests.nats_server import NatsServer
+from tests.threads import running
 from tests.waiting import eventually
 
+ROOT = Path(__file__).parent.parent.parent
 PASSWORD = "a password of the tests"
 
 
@@ -28,17 +34,17 @@ def nothing_secret_is_logged(caplog):
     assert "SEED" not in caplog.text
 
 
-def secret(directory, text):
-    path = directory / "nats.secret"
+def secret(directory, text, name="nats.secret"):
+    path = directory / name
     path.write_text(text)
     path.chmod(0o600)
     return str(path)
 
 
-def stores(server, login, endpoint=None):
+def stores(server, login, endpoint=None, seq=0):
     """Fail unless a message is stored."""
     link = Uplink(endpoint or server.endpoint, login)
-    link.send(frame())
+    link.send(frame(seq=seq))
     link.close(10_000)
     assert link.waiting == 0
 
@@ -150,3 +156,24 @@ def test_nobody_on_the_way_has_a_password_sent_unencrypted(tmp_path, caplog):
         refused(caplog, endpoint, Login(credentials_file=secret(tmp_path, f"kwapi:{PASSWORD}")), "it does not encrypt")
         assert done.wait(10)
     assert heard == b""
+
+
+def test_what_the_documentation_allows_is_enough(tmp_path):
+    text = (ROOT / "docs" / "scaling.md").read_text("utf-8").partition("```\n")[2].partition("```")[0]
+    accounts = text.replace('"..."', f'"{PASSWORD}"')
+    with NatsServer(tmp_path, options=accounts, stream=False) as server:
+        server.login = {"user": "admin", "password": PASSWORD}
+        server.make_stream()
+        drivers, plugins = (
+            Login(credentials_file=secret(tmp_path, f"{who}:{PASSWORD}", who)) for who in ("drivers", "plugins")
+        )
+        for place, (consumer, made) in enumerate({"": "", "plugin": "plugin-kwapi"}.items()):
+            heard = []
+            gate = Gate(KeyRing([KEY]), streams=Streams(resumes=True))
+            subscriber = Subscriber([server.endpoint], [], gate, transport=Transport(nats=plugins))
+            subscriber.reading.resume(consumer, {})
+            for again in range(2):  # the second time there is a consumer to be deleted
+                with running(lambda stop: subscriber.run(stop, heard.append)):  # noqa: B023
+                    eventually(lambda: any(made in name for name in server.consumers()))  # noqa: B023
+                    stores(server, drivers, seq=10 * place + again)
+                    eventually(lambda: len(heard) == again + 1)  # noqa: B023
