@@ -1,4 +1,4 @@
-"""The bus: Publisher and Subscriber, and the proxy that forwarders run.
+"""The bus: Publisher and Subscriber.
 
 A frame is one ZeroMQ part; its layout stands in signing.py. A subscription to ``lyon`` asks for the prefix ``lyon.``,
 so that it takes all of Lyon and never ``lyonel``. Every socket is made and closed in the thread that uses it, except
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from kwapi.nats.reading import Reading
 
 LOG = logging.getLogger(__name__)
-SUBSCRIBE = b"\1"  # begins a subscription on its way upstream, and b"\0" its end
-CAPTURE, CONTROL = "inproc://capture", "inproc://control"
 DRAINED = 1000  # messages taken before the spools' answers are looked at
 LINGER = 500  # ms
 Take = Callable[[Message], None]
@@ -357,81 +355,3 @@ class Subscriber:
             if has is None and due > ask.first and said.end is not None and said.end >= due:
                 has = due
             self.gate.streams.answer(ask, Answer(has, said.end, said.boots, refused))
-
-
-class Proxy:
-    """Passes messages downstream and subscriptions upstream, in C.
-
-    libzmq merges equal subscriptions, so what nobody watches does not travel and what several watch travels once.
-    """
-
-    def __init__(
-        self,
-        upstream: Sequence[str],
-        downstream: str,
-        *,
-        bind_upstream: bool = False,
-        keep: Callable[[bytes], None] | None = None,
-        kept: Sequence[str] = ("",),
-        transport: Transport | None = None,
-    ) -> None:
-        """``keep`` is given each frame of measurements that passes, and ``kept`` is subscribed to for it."""
-        self._upstream = upstream
-        self._downstream = downstream
-        self._bind_upstream = bind_upstream  # publishers connect to us
-        self._keep = keep
-        self._kept = kept
-        self._transport = transport or Transport()
-        self._context = zmq.Context()
-
-    def run(self, ready: Callable[[], None]) -> None:
-        """Pass until stop() is called from another thread; ready() is called once the endpoint is bound."""
-        front, back = open_socket(self._context, zmq.XPUB), open_socket(self._context, zmq.XSUB)
-        capture = open_socket(self._context, zmq.PUB) if self._keep is not None else None
-        control = self._context.socket(zmq.PAIR)
-        link = None
-        try:
-            control.bind(CONTROL)
-            if capture is not None:
-                capture.bind(CAPTURE)
-            self._transport.listen(front, self._downstream)
-            if self._bind_upstream:
-                for endpoint in self._upstream:
-                    self._transport.listen(back, endpoint)
-            else:
-                link = self._transport.connect(back, self._upstream, CONTROL)
-            if capture is not None:
-                for name in self._kept:
-                    back.send(SUBSCRIBE + (topic_of(name) if name else b""))
-            ready()
-            while True:
-                zmq.proxy_steerable(front, back, capture, control)
-                if link is not None:
-                    link.mend()
-        except zmq.ContextTerminated:
-            LOG.debug("the proxy was asked to stop")
-        finally:
-            for socket in (front, back, capture, control):
-                if socket is not None:
-                    socket.close(linger=0)
-
-    def capture(self) -> None:
-        """Hand what passes to ``keep`` until stop() is called. What is too much for it is dropped, and passes."""
-        if self._keep is None:
-            return
-        socket = open_socket(self._context, zmq.SUB)
-        try:
-            socket.subscribe(b"")
-            socket.connect(CAPTURE)
-            while True:
-                frame = socket.recv()
-                if frame[:1] > SUBSCRIBE and not frame.startswith(OWN_TOPICS):  # the rest are subscriptions that pass
-                    self._keep(frame)
-        except zmq.ContextTerminated:
-            LOG.debug("the proxy was asked to stop")
-        finally:
-            socket.close(linger=0)
-
-    def stop(self) -> None:
-        """End run() and capture(); returns when their sockets are closed."""
-        self._context.term()

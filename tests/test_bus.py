@@ -5,11 +5,12 @@ from contextlib import contextmanager
 import pytest
 import zmq
 
-from kwapi.bus import Proxy, Publisher, Subscriber
+from kwapi.bus import Publisher, Subscriber
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.nats.bridge import new_proxy
+from kwapi.proxy import Proxy
 from kwapi.signing import KeyRing, key_from
 from tests.messages import KEY, frame
 from tests.messages import health as new_health

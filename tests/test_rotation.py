@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import zmq
 
-from kwapi.bus import Proxy, Publisher, Subscriber
+from kwapi.bus import Publisher, Subscriber
 from kwapi.errors import NoKey
 from kwapi.gate import Gate
 from kwapi.health import encode_health, health_topic
 from kwapi.keys import KeyFile, add_key, stamp_of
 from kwapi.measurement import Measurement, decode, encode
+from kwapi.proxy import Proxy
 from kwapi.replay import Service
 from kwapi.signing import KeyRing, key_from, sign, split, written
 from kwapi.spool.store import Spool

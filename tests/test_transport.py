@@ -11,11 +11,12 @@ import msgspec
 import pytest
 import zmq
 
-from kwapi.bus import Proxy, Publisher, Subscriber
+from kwapi.bus import Publisher, Subscriber
 from kwapi.connections import FAILED, REFUSED
 from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
+from kwapi.proxy import Proxy
 from kwapi.replay import Service
 from kwapi.signing import KeyRing
 from kwapi.sockets import open_socket

@@ -15,7 +15,7 @@ from threading import Event
 
 import zmq
 
-from kwapi.bus import Out, Proxy
+from kwapi.bus import Out
 from kwapi.connections import Link
 from kwapi.endpoints import is_nats
 from kwapi.errors import ConfigError
@@ -23,6 +23,7 @@ from kwapi.gate import OWN_TOPICS
 from kwapi.health import health_topic
 from kwapi.measurement import topic_of
 from kwapi.nats.opening import consumer_name, new_reading, new_uplink
+from kwapi.proxy import Proxy
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.store import Spool
 from kwapi.stream import Mark

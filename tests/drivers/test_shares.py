@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from kwapi.bus import Proxy, Subscriber
+from kwapi.bus import Subscriber
 from kwapi.drivers.dummy import Dummy
 from kwapi.drivers.manager import Changes
 from kwapi.drivers.modbus.driver import Modbus
@@ -21,6 +21,7 @@ from kwapi.drivers.process import spawn
 from kwapi.drivers.shares import Shares, new_endpoint, share_of
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.gate import Gate
+from kwapi.proxy import Proxy
 from kwapi.signing import KeyRing
 from tests.messages import KEY
 from tests.waiting import eventually

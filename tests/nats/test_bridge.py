@@ -6,10 +6,11 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from kwapi.bus import Proxy, Publisher
+from kwapi.bus import Publisher
 from kwapi.errors import ConfigError
 from kwapi.measurement import Measurement
 from kwapi.nats.bridge import FILE_NAME, Bridge, load, new_proxy
+from kwapi.proxy import Proxy
 from kwapi.spool.reader import Reader
 from kwapi.spool.segment import read_frame
 from kwapi.spool.store import Spool
