@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from kwapi.measurement import VERSION, Measurement, Message, encode, topic_of
 from kwapi.nats.bridge import Bridge
 from kwapi.nats.layout import Layout
 from kwapi.nats.login import Login
-from kwapi.nats.subjects import EVERYTHING, subject_of
+from kwapi.nats.subjects import EVERYTHING, message_id, subject_of
 from kwapi.plugins.api.collector import Collector
 from kwapi.signing import KeyRing, key_from, sign
 from kwapi.sockets import open_socket
@@ -92,12 +93,13 @@ def server(directory: Path) -> Iterator[tuple[str, int]]:
 async def store_all(endpoint: str, frames: Frames, seconds: int, layout: Layout) -> None:
     """Make the stream, and store so many seconds of messages, which end now."""
     client = Client()
-    await client.connect([endpoint], pending_size=16 << 20)
+    await client.connect([endpoint], pending_size=16 << 20, skip_subject_validation=True)
     await client.jetstream().add_stream(layout.config())
     begun = time.time() - seconds
     for seq in range(seconds):
         for topic, frame in frames.second(seq, begun + seq):
-            await client.publish(subject_of(topic), frame)
+            subject = subject_of(topic)
+            await client.publish(subject, frame, headers={"Nats-Msg-Id": message_id(subject, BOOT, seq)})
         await client.flush()
     await client.close()
 
@@ -111,20 +113,29 @@ async def stream_of(endpoint: str) -> tuple[str, int, int]:
     return str(info.created), info.state.last_seq, info.state.messages
 
 
-def start(*arguments: Any) -> "subprocess.Popen[str]":
-    """Start a process of this benchmark."""
+@contextmanager
+def started(*arguments: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Have a process of this benchmark."""
     command = [sys.executable, "-m", "bench.nats", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def bridged(directory: Path, options: argparse.Namespace, *, has_spool: bool) -> Iterator[Row]:
     """Yield what a message costs the bridge and the server."""
     what = "with a spool" if has_spool else "without a spool"
     frames = Frames(options.wattmeters, options.probes)
-    with server(directory) as (endpoint, pid), zmq.Context() as context, open_socket(context, zmq.PUB) as source:
+    with (
+        server(directory) as (endpoint, pid),
+        zmq.Context() as context,
+        open_socket(context, zmq.PUB) as source,
+        started("bridge", f"ipc://{directory}/bus", endpoint, directory / "spool" if has_spool else "") as bridge,
+    ):
         source.bind(f"ipc://{directory}/bus")
         asyncio.run(store_all(endpoint, frames, 0, Layout("kwapi", (EVERYTHING,))))
-        bridge = start("bridge", f"ipc://{directory}/bus", endpoint, directory / "spool" if has_spool else "")
         assert bridge.stdout is not None  # noqa: S101
         bridge.stdout.readline()
         time.sleep(1.0)  # until the subscription is there
@@ -161,18 +172,20 @@ def caught_up(directory: Path, options: argparse.Namespace) -> Iterator[Row]:
         asyncio.run(store_all(endpoint, frames, options.missed_seconds, layout))
         since, last, count = asyncio.run(stream_of(endpoint))
         yield "messages stored in the stream", f"{count} in {time.monotonic() - begun:.0f} s"
-        other = start("other", endpoint)
-        source = start("source", endpoint, options.missed_rate, options.missed_probes)
-        time.sleep(options.seconds)
-        other.send_signal(signal.SIGUSR1)
-        served = cpu_seconds(pid)
-        plugin = start("plugin", endpoint, since, options.missed_rate, last)
-        figures = json.loads(plugin.communicate()[0])
-        served = cpu_seconds(pid) - served
-        for process in (source, other):
-            process.terminate()
-        alone, beside = json.loads(other.communicate()[0])
-        source.communicate()
+        with (
+            started("other", endpoint) as other,
+            started("source", endpoint, options.missed_rate, options.missed_probes),
+        ):
+            assert other.stdout is not None  # noqa: S101
+            other.stdout.readline()
+            time.sleep(options.seconds)
+            other.send_signal(signal.SIGUSR1)
+            served = cpu_seconds(pid)
+            with started("plugin", endpoint, since, options.missed_rate, last) as plugin:
+                figures = json.loads(plugin.communicate()[0])
+            served = cpu_seconds(pid) - served
+            other.terminate()
+            alone, beside = json.loads(other.communicate()[0])
     hours = f"{options.missed_seconds} s at {options.missed_rate}/s of {options.missed_probes} probes"
     yield f"{hours}: messages got", f"{figures['taken']} of {count - options.missed_rate}"
     yield f"{hours}: lost", f"{figures['lost']}"
@@ -196,7 +209,7 @@ def bridge(source: str, endpoint: str, spool_directory: str) -> None:
         thread.start()
     one = Bridge([source], endpoint, keep=spool.hand if spool else None, spool=spool)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=one.stop).start())
-    one.run(lambda: print(flush=True))
+    one.run(lambda: print(flush=True))  # ready
     stop.set()
     if thread:
         thread.join()
@@ -221,16 +234,18 @@ def source(endpoint: str, rate: int, probes: int) -> None:
 
 def other(endpoint: str) -> None:
     """Read live until ended; print latencies before and after a signal."""
-    stop, latencies = threading.Event(), ([0.0], [0.0])
+    stop = threading.Event()
+    latencies: tuple[list[float], list[float]] = ([], [])
     is_beside = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR1, lambda *_: is_beside.set())
+    print(flush=True)  # ready
 
     def add(message: Message) -> None:
         latencies[is_beside.is_set()].append(time.time() - message.timestamp)
 
     Subscriber([endpoint], ["paris"], Gate(KeyRing([KEY]))).run(stop, add)
-    print(json.dumps([percentiles(each[1:]) for each in latencies]))
+    print(json.dumps([percentiles(each) if len(each) > 1 else [nan] * 3 for each in latencies]))
 
 
 def plugin(endpoint: str, since: str, first: int, last: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pyasn1.codec.ber import decoder, encoder
 from pysnmp.proto.api import v2c
 
-from bench import api, bmc, collector, farm, graphs, pdu, repair, rrd, spool
+from bench import api, bmc, collector, farm, graphs, nats, pdu, repair, rrd, spool
 from bench.agents import agents
 from bench.traffic import Client
 from kwapi.drivers.ipmi.driver import Ipmi
@@ -17,6 +17,7 @@ from kwapi.errors import CredentialsRefused
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.signing import KeyRing
+from tests.integration.programs import needed_program
 from tests.messages import KEY, message
 
 OIDS = [(*pdu.DEVICE, 1, 1), (*pdu.DEVICE, 5, 48), (*pdu.DEVICE, 6, 1)]
@@ -157,6 +158,16 @@ def test_what_reading_a_spool_costs_is_measured(capsys, tmp_path):
         ["60", "of", "60"],
         ["600", "of", "600"],
     ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nats_costs_is_measured(capsys, tmp_path):
+    needed_program("nats-server", "nats-server")
+    small = ["--wattmeters", "20", "--rate", "1000", "--seconds", "1", "--missed-rate", "100", "--missed-seconds", "20"]
+    nats.main([*small, "--directory", str(tmp_path)])  # whether a bound holds depends on what else the machine does
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[-3:] for row in rows if "stored, of those sent" in row] == [["1000", "of", "1000"]] * 2
+    assert [row.split()[-3:] for row in rows if "messages got" in row] == [["1900", "of", "1900"]]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -93,11 +93,13 @@ def test_a_bridge_whose_server_is_away_stores_it_all_after_a_restart(server, tmp
             opened.enter_context(passing([upstream], server.endpoint, keep=spool.hand, spool=spool))
             yield spool
 
-    with bridging():
+    with bridging() as spool:
         publish_until(sender, lambda: server.info().state.messages)
         server.kill()
+        before = spool.kept
         for _ in range(50):
             sender.publish([Measurement("a", watts=1.0)], time.time(), 0.0)
+        eventually(lambda: spool.kept >= before + 50)
     server.start()
     with bridging():
         publish_until(sender, lambda: server.info().state.messages > 55)
