@@ -81,6 +81,8 @@ class BusEndpoint(Endpoint):
         text = types.String.__call__(self, value)
         if not is_nats(text):
             return super().__call__(value)
+        if "@" in text:  # and what is before it is nobody's business
+            raise ValueError("an endpoint has no login; it stands in nats_credentials_file")
         ports = [int(place.rpartition(":")[2]) for place in text.split(";")] if SERVERS.fullmatch(text) else [65536]
         if max(ports) > 65535:
             raise ValueError(f"{text!r} is no endpoint such as nats://127.0.0.1:4222 or tls://nats1:4222;nats2:4222")
