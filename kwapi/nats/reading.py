@@ -26,7 +26,7 @@ class Reading:
         self._streams = streams
         self._feeds: dict[str, Feed] = {}
         self._marks: dict[str, Mark] = {}  # by key
-        self._standing = Standing({}, {})
+        self._standing = Standing(streams.exact(), {})  # until there is another one: it is saved in place of the last
         self._asking = Lock()
         self._asked, self._told = Event(), Event()
 
@@ -34,6 +34,7 @@ class Reading:
         """Have consumers of a name, which go on where ``marks`` say."""
         self.consumer = consumer
         self._marks = dict(marks)
+        self._standing = Standing(self._streams.exact(), self._marks.copy())
 
     def open(self, prefixes: Sequence[bytes]) -> None:
         """Begin to read what has topics that begin so."""

@@ -185,6 +185,18 @@ def test_what_is_the_first_of_its_prefix_while_a_plugin_is_away_is_got(server, s
     assert after.of(NAMES[0]) == []
 
 
+def test_who_has_not_begun_stands_where_he_was(server, source):
+    """What a plugin saves before the server is there takes the place of what it had saved."""
+    before = first(server, source)
+    server.kill()
+    after = Plugin(server.endpoint, before)
+    assert after.subscriber.standing() == before.standing
+    with after.running():
+        assert after.subscriber.standing() == before.standing
+    assert after.subscriber.standing() == before.standing
+    server.start()
+
+
 def test_a_stream_that_was_made_anew_is_read_from_where_we_were_by_time(server, source, caplog):
     before = first(server, source)
     server.delete_stream()
