@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -46,8 +47,9 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.processes):
-            self.stop(name)
+        with ExitStack() as stopping:  # the others too where one does not stop
+            for name in reversed(self.processes):
+                stopping.callback(self.stop, name)
 
     def start(self, *names: str, environ: Mapping[str, str] = MappingProxyType({})) -> None:
         """Start daemons; kwapi-drivers is awaited until it has made the signing key."""

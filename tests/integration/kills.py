@@ -86,8 +86,13 @@ def energy_never_decreases(result: Result) -> None:
 
 
 def energy_never_jumps(result: Result) -> None:
-    """Fail if a probe's energy rose by more than was drawn between two measurements, or by less."""
+    """Fail if a probe's energy rose by more than was drawn between two measurements, or by less.
+
+    A register is read some time before its message is stamped; energy_is_the_register() looks at those, exactly.
+    """
     for probe, rows in result.said.items():
+        if probe in result.registers:
+            continue
         for earlier, later in pairwise(rows):
             rise, true = later[1] - earlier[1], WATTS * (later[0] - earlier[0]) / 3.6e6
             assert abs(rise - true) < WATTS * STAMPING / 3.6e6, f"{probe}: {earlier} and then {later}"

@@ -65,7 +65,7 @@ def signatures(site):
 def test_a_rotation_loses_nothing_and_a_worker_that_is_started_later_has_the_new_key(site, signatures):
     path = site.directory / "state" / "signing.key"
     (old,) = read(path).keys
-    eventually(lambda: len(site.probes()) == len(NAMES))
+    eventually(lambda: len(site.probes()) == len(NAMES) and site.page("/healthz"))  # all have read their keys
     with Listener(Subscriber([site.forwarded], [""], gate := Gate(KeyFile(path), health=True))) as bus:
         eventually(lambda: bus.wattmeters() == set(NAMES) and all_by(old) <= signatures.look())
         assert main(["keygen", "--signing", str(path), "--from", written(time.time() + 2)]) == 0
@@ -73,6 +73,8 @@ def test_a_rotation_loses_nothing_and_a_worker_that_is_started_later_has_the_new
         eventually(lambda: all_by(new) | all_by(new, "kwapi.health.") <= signatures.look())
         count = len(bus.messages)
         eventually(lambda: bus.wattmeters(count) == set(NAMES))
+        for daemon in ("drivers", "api", "rrd"):  # each looks once a second, and may miss a file that is soon replaced
+            eventually(lambda daemon=daemon: "was read again; signing keys: " in site.log(daemon))
         new_line = path.read_text().splitlines()[1]
         path.with_suffix(".new").write_text(new_line)
         path.with_suffix(".new").chmod(0o600)
