@@ -16,8 +16,8 @@ venv=$stage/usr/lib/kwapi
 
 # A copy, since setuptools would take in what an earlier build has left in the tree.
 mkdir "$work/tree"
-cp -r "$root"/{kwapi,etc,setup.py,setup.cfg,pyproject.toml,README.md,LICENSE} "$work/tree"
-find "$work/tree" -name __pycache__ -prune -exec rm -r {} +
+cp -r "$root"/{kwapi,etc,docs,setup.py,setup.cfg,pyproject.toml,README.md,CHANGELOG.md,CONTRIBUTING.md,LICENSE} "$work/tree"
+find "$work/tree" \( -name __pycache__ -o -name _build \) -prune -exec rm -r {} +
 
 mkdir -p "$stage/usr/lib"
 "$python" -m venv "$venv"
@@ -47,7 +47,14 @@ units=$stage/usr/share/kwapi/etc/systemd
 cp -r "$units"/kwapi* "$stage/usr/lib/systemd/system/"
 cp "$units/sysusers.conf" "$stage/usr/lib/sysusers.d/kwapi.conf"
 cp "$units/tmpfiles.conf" "$stage/usr/lib/tmpfiles.d/kwapi.conf"
-cp -r "$root"/{README.md,CHANGELOG.md,docs} "$stage/usr/share/doc/kwapi/"
+cp -r "$work/tree"/{README.md,CHANGELOG.md,docs} "$stage/usr/share/doc/kwapi/"
+"$python" -m venv "$work/sphinx"
+"$work/sphinx/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$work/tree[docs]"
+"$work/sphinx/bin/python" -m sphinx -q -W --keep-going -b man "$work/tree/docs" "$work/man"
+for page in "$work"/man/*.[1-8]; do
+    install -D -m 644 "$page" "$stage/usr/share/man/man${page##*.}/$(basename "$page")"
+done
+find "$stage/usr/share/man" -type f -exec gzip -9n {} +
 cp "$root/LICENSE" "$stage/usr/share/doc/kwapi/copyright"
 # So short that they never change: what a person has written there is not asked about at an upgrade.
 for daemon in drivers forwarder api rrd; do
