@@ -38,9 +38,12 @@ def measured(names: Sequence[str], groups: Groups, options: Options) -> Iterator
     """Yield the rows of some groups; each is shown on standard error as soon as it is there."""
     for group in names:
         begun = time.monotonic()
-        for row in groups[group](options):
-            print(f"{row.name}: {row.value:.4g} {row.unit}", file=sys.stderr)
-            yield row
+        try:
+            for row in groups[group](options):
+                print(f"{row.name}: {row.value:.4g} {row.unit}", file=sys.stderr)
+                yield row
+        except (TimeoutError, RuntimeError) as error:  # a daemon did not get there; the other groups may
+            print(f"-- {group} ended early: {error}", file=sys.stderr)
         print(f"-- {group}: {time.monotonic() - begun:.0f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
 
 

@@ -51,7 +51,8 @@ class Load:
     def sections(self) -> str:
         """Return the sections of drivers.conf."""
         rate = self.rate / self.each / self.wattmeters
-        options = f"driver = load\nrate = {rate}\ngrowth = {self.growth}\nstep = {self.step}\n"
+        after = 0.5 + self.wattmeters / 1000  # seconds that it takes to start them
+        options = f"driver = load\nrate = {rate}\ngrowth = {self.growth}\nstep = {self.step}\nafter = {after}\n"
         if rate < 1:
             options += f"interval = {1 / rate}\n"
         return "".join(
@@ -143,8 +144,11 @@ class Chain:
             told.settimeout(START_LIMIT)
             begun = time.monotonic()
             self._processes[name] = subprocess.Popen(command, env=environ, stderr=log, cwd=self._tree)  # noqa: S603
-            while b"READY=1" not in told.recv(4096).split(b"\n"):
-                pass
+            try:
+                while b"READY=1" not in told.recv(4096).split(b"\n"):
+                    pass
+            except TimeoutError as error:
+                raise TimeoutError(f"{name} was not ready within {START_LIMIT:g} s") from error
         address.unlink()
         return time.monotonic() - begun
 

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from statistics import median, quantiles
+from urllib.error import HTTPError
 
 from bench.chain import Chain, Load, chain
 from bench.table import Row, row
@@ -70,10 +71,16 @@ def _ask(daemons: Chain, came: "SimpleQueue[Message]", end: float) -> Iterator[f
             message = came.get(timeout=0.5)
         except Empty:
             continue
-        path = f"/v1/probes/{message.probes[-1]}/"
-        while daemons.get(path)[message.probes[-1]]["timestamp"] < message.timestamp:
+        while not _has(daemons, message.probes[-1], message.timestamp):
             pass
         yield (time.time() - message.timestamp) * 1e3
+
+
+def _has(daemons: Chain, probe: str, timestamp: float) -> bool:
+    try:
+        return bool(daemons.get(f"/v1/probes/{probe}/")[probe]["timestamp"] >= timestamp)
+    except HTTPError:  # it is not known yet
+        return False
 
 
 def _read(daemons: Chain, end: float) -> Iterator[float]:

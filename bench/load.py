@@ -31,6 +31,7 @@ class Load(Driver):
         cfg.FloatOpt("rate", default=1.0, help="Polls a second."),
         cfg.FloatOpt("growth", default=1.0, help="What the rate is multiplied by after each step."),
         cfg.FloatOpt("step", default=2.0, help="Seconds of a step."),
+        cfg.FloatOpt("after", default=0.0, help="Seconds after the start until the first poll, for all to be there."),
     )
     paced = True
     opens_a_second = 1e6
@@ -39,10 +40,16 @@ class Load(Driver):
     rate: float
     growth: float
     step: float
+    after: float
+
+    @classmethod
+    def open_shared(cls) -> float:
+        """Return when the daemon was started."""
+        return time.monotonic()
 
     def open(self) -> None:
         self._ready = [measurements(self.probes, number) for number in range(READY)]
-        self._begun = self._due = self.monotonic_clock()
+        self._begun = self._due = max(self.monotonic_clock(), self.shared + self.after)
         self._given = self._at_once = 0
 
     def read(self) -> list[Measurement]:
@@ -53,12 +60,12 @@ class Load(Driver):
         return self._ready[self._given % READY]
 
     def _wait(self) -> None:
-        """Wait until the next polls are due; what could not be given in time is given at once."""
+        """Wait until the next polls are due; of what could not be given in time a second's worth is given at once."""
         now = self.monotonic_clock()
-        rate = self.rate * self.growth ** ((now - self._begun) // self.step)
-        self._at_once = max(round(rate / WAKES), 1)
-        self._due = max(self._due + self._at_once / rate, now - 1.0)
+        rate = self.rate * self.growth ** max((now - self._begun) // self.step, 0)
         self.sleep(max(self._due - now, 0.0))
+        self._at_once = max(round(rate / WAKES), 1)
+        self._due = max(self._due, now - 1.0) + self._at_once / rate
 
 
 def plug_in(directory: Path) -> None:

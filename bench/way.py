@@ -18,7 +18,7 @@ SETTLE = 1.5  # seconds
 STEADY = 0.97  # of what was to be sent; with less the daemons do not keep up
 BOUNDS = {
     "cpu 48 10000": "1.2 us",
-    "cpu 1 10000": "12 us",
+    "cpu 1 1000": "12 us",
     "rate 48": "500000/s",
     "rate 1": "60000/s",
     "whole": "1.5 cores",
@@ -116,7 +116,7 @@ def costs(options: Options) -> Iterator[Row]:
     for each, sizes in (
         (48, (100, 1_000, 10_000, 100_000)),
         (8, (100, 1_000, 10_000)),
-        (1, (100, 1_000, 10_000)),
+        (1, (100, 1_000, 3_000)),
     ):
         points, held = {}, {}
         for probes in sizes:
@@ -132,8 +132,8 @@ def costs(options: Options) -> Iterator[Row]:
 
 def spool(options: Options) -> Iterator[Row]:
     """Yield what a measurement costs without the spool of kwapi-drivers."""
-    for each in (48, 1):
-        load = Load(10_000, each, RATES[each])
+    for each, probes in ((48, 10_000), (1, 1_000)):
+        load = Load(probes, each, RATES[each])
         yield cost(f"CPU of a measurement, {each} a message, no spool", load, options, spool=False)
 
 
@@ -150,8 +150,8 @@ def plugins(options: Options) -> Iterator[Row]:
 
 def rates(options: Options) -> Iterator[Row]:
     """Yield how many measurements a second come through without a loss."""
-    for each, first in ((48, 150_000.0), (1, 4_000.0)):
-        load = Load(10_000, each, first, growth=1.15, step=3.0)
+    for each, probes, first in ((48, 10_000, 200_000.0), (1, 1_000, 10_000.0)):
+        load = Load(probes, each, first, growth=1.15, step=3.0)
         values, baseline = [], []
         for _ in range(max(options.windows // 2, 1)):
             values.append(highest(load, HERE))
@@ -159,7 +159,7 @@ def rates(options: Options) -> Iterator[Row]:
                 baseline.append(highest(load, options.baseline))
         how = f"the load grows by {load.growth - 1:.0%} every {load.step:g} s until some is lost, or late"
         bound = BOUNDS[f"rate {each}"]
-        name = f"lossless, {each} a message, 10000 probes"
+        name = f"lossless, {each} a message, {probes} probes"
         yield row(name, values, "1/s", how, bound=bound, baseline=baseline)
 
 

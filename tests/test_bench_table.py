@@ -16,8 +16,8 @@ from tests.clock import Clock
 
 
 def driver(clock, **values):
-    options = {"probes": ["a", "b"], "rate": 1.0, "growth": 1.0, "step": 2.0, **values}
-    loaded = LoadDriver("pdu", options, monotonic_clock=clock)
+    options = {"probes": ["a", "b"], "rate": 1.0, "growth": 1.0, "step": 2.0, "after": 0.0, **values}
+    loaded = LoadDriver("pdu", options, clock.now, monotonic_clock=clock)
     loaded.open()
     return loaded
 
