@@ -57,6 +57,8 @@ class ColumnFile:
         if len(self._free) < len(packer):
             return False
         self._packers[columns] = packer, [self._free.pop() for _ in range(len(packer))]
+        for probe in columns.probes:
+            probe.identity = b""  # 170 bytes of each, not needed until it is written by itself again
         return True
 
     def write(self, columns: Columns, now: Now) -> None:
