@@ -164,12 +164,14 @@ class Gate:
         """Return whether a message is to be taken now; raise BadMessage if it is a replay or too far from our time.
 
         A boot that is known may have a clock that is wrong, but not by a key that has ended: it could be anybody's.
-        What was stored may have any age, if its boot follows those that are known.
+        What was stored may have any age if its boot follows those that are known, or is since the time from which on
+        we want what is new to us.
         """
         boot, seq = message.boot, message.seq
         is_new = not streams.knows(topic, boot)
-        follows = is_stored and is_new and streams.may_begin(topic, boot)
-        if is_new and message.timestamp < self._since and not (follows and streams.is_known(topic)):
+        is_heard_of = streams.is_known(topic)
+        follows = is_stored and is_new and streams.may_begin(topic, boot) and (is_heard_of or self._since > 0)
+        if is_new and message.timestamp < self._since and not (follows and is_heard_of):
             raise BadMessage("too old", f"{age:.0f} s")
         is_doubtful = is_new and not follows if is_stored else is_new or key.ends <= self._clock()
         if is_doubtful and not -self._max_skew <= age <= self._max_age:

@@ -85,7 +85,7 @@ class Connection:
         place = 0
         while not stopped.done():
             server = self._servers[place % len(self._servers)]
-            await _until(stopped, self._serve(server))
+            await _until(stopped, self._serve(server), PATIENCE + RETRY)
             place += 1
             if not stopped.done():
                 await asyncio.wait((stopped,), timeout=RETRY / len(self._servers))
@@ -101,9 +101,9 @@ class Connection:
         try:
             async with connected(server, self._login, note_end) as client:
                 self._learn(client, server)
-                while not closed.done():
+                while not closed.done() and not self._stopping.is_set():
                     try:
-                        await _until(closed, self._work(client))
+                        await _until(closed, self._work(client), RETRY)
                     except (OSError, Error, TimeoutError, Unusable) as error:
                         self.tell(error)
                         await asyncio.wait((closed,), timeout=RETRY)
@@ -187,15 +187,21 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until(end: "asyncio.Future[Any]", work: Coroutine[Any, Any, None]) -> None:
-    """Work until it is done, or until something else is; raise what it raises."""
+async def _until(end: "asyncio.Future[Any]", work: Coroutine[Any, Any, None], again: float) -> None:
+    """Work until it is done, or until something else is; raise what it raises.
+
+    nats-py passes over being cancelled here and there, so it is cancelled again, every so many seconds.
+    """
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        while not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):  # we end anyway
+                await asyncio.wait((task,), timeout=again)
+        if not task.cancelled():
+            task.result()
 
 
 async def _close(client: Client) -> None:

@@ -51,6 +51,11 @@ def test_a_wattmeter_that_is_new_may_be_as_old_as_what_was_read_last(streams):
     assert stored(doorman, old(wattmeter="other", timestamp=NOW - 3 * HOUR)) == [False]
 
 
+def test_without_such_a_time_it_has_to_be_recent(streams):
+    doorman = gate(streams)
+    assert stored(doorman, old(wattmeter="new"), frame(wattmeter="new", boot=2, timestamp=NOW - 60)) == [False, True]
+
+
 def test_what_was_signed_by_a_key_that_has_ended_since_is_taken(streams):
     doorman = Gate(KeyRing([replace(KEY, ends=NOW - 60)]), streams=streams, clock=lambda: NOW)
     assert stored(doorman, old(boot=A, seq=5), frame(boot=A, seq=6, timestamp=NOW)) == [True, False]

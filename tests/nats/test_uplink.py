@@ -206,6 +206,13 @@ def test_without_a_stream_it_is_told_once_and_nothing_is_lost_when_there_is_one(
     ]
 
 
+def test_it_may_be_stopped_at_any_moment_of_a_connection(server):
+    for delay in range(40):
+        link = Uplink(server.endpoint, Login())
+        time.sleep(delay / 1000)
+        link.close(0)
+
+
 def test_a_server_that_is_away_holds_up_nobody(tmp_path):
     server = NatsServer(tmp_path)
     link = Uplink(server.endpoint, Login())
