@@ -44,10 +44,10 @@ class NotingCollector(Collector):
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
-        self.noted = Notes(os.getpid())
+        self.taken = Notes(os.getpid())
 
     def add(self, message: Message) -> None:
-        self.noted.add(message)
+        self.taken.add(message)
         super().add(message)
 
 
@@ -61,7 +61,7 @@ def serve(directory: Path) -> None:
 
     app.Collector = noting  # type: ignore[assignment, misc]
     status = app.main(["--config-file", str(directory / "api.conf")])
-    (directory / "taken.json").write_text(json.dumps(collectors[0].noted.notes))
+    (directory / "taken.json").write_text(json.dumps(collectors[0].taken.notes))
     sys.exit(status)
 
 
