@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kwapi import service
 from kwapi.config import PATHS, default_state_dir
+from kwapi.credentials import OTHERS
 from kwapi.errors import ConfigError
 from kwapi.keys import make_key_file
 
@@ -86,13 +87,12 @@ def state_of(directory: Path) -> Path:
 def write_file(path: Path, options: str, sections: str, mode: int) -> str:
     """Write a file, or add to one that sets nothing yet; return what was done."""
     try:
-        before = path.read_text(encoding="utf-8")
+        before = text_of(path)
     except FileNotFoundError:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write("\n".join(part for part in (f"{SECTION}\n{options}", sections) if part))
-        if os.geteuid() == 0 and not mode & 0o004:
-            _give(path, lambda user: (-1, user.pw_gid))
+        _share(path, mode)
         return "written"
     if not sets_nothing(before):
         return KEPT
@@ -101,14 +101,32 @@ def write_file(path: Path, options: str, sections: str, mode: int) -> str:
     if not added:
         return "is there already, and nothing is missing"
     with path.open("a", encoding="utf-8") as file:
+        access = os.fstat(file.fileno()).st_mode & 0o777
+        if access & OTHERS and not mode & OTHERS:
+            os.fchmod(file.fileno(), access & ~OTHERS)  # before a password stands there
+            _share(path, mode)
         file.write(("" if before.endswith("\n") or not before else "\n") + added)
     return "added to, since it set nothing yet"
+
+
+def text_of(path: Path) -> str:
+    """Return what a file holds; raise ConfigError if that is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8: byte {error.start}") from None
 
 
 def sets_nothing(text: str) -> bool:
     """Return whether a file has neither an option nor a section beside [DEFAULT]."""
     lines = (line.strip() for line in text.split("\n"))
     return {line for line in lines if line and not line.startswith(("#", ";"))} <= {SECTION}
+
+
+def _share(path: Path, mode: int) -> None:
+    """Let the daemons read a file that is closed to others, if we are root."""
+    if os.geteuid() == 0 and not mode & OTHERS:
+        _give(path, lambda user: (-1, user.pw_gid))
 
 
 def _give(path: Path, ids: Callable[[pwd.struct_passwd], tuple[int, int]]) -> None:

@@ -77,3 +77,18 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["init", "--directory", str(tmp_path / "file" / "kwapi")]) == 1
     assert f"kwapi: {tmp_path}/file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o644, 0o640), (0o600, 0o600)])
+def test_a_file_that_is_added_to_is_closed_to_others_too(tmp_path, before, after):
+    path = tmp_path / "drivers.conf"
+    path.write_text("[DEFAULT]\n")
+    path.chmod(before)
+    write_file(path, "password = 5ecret\n", "", 0o640)
+    assert mode(path) == after
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path, capsys):
+    (tmp_path / "api.conf").write_bytes(b"# caf\xe9\n")
+    assert main(["init", "--directory", str(tmp_path)]) == 2
+    assert f"{tmp_path}/api.conf: is not UTF-8: byte 5\n" in capsys.readouterr().err

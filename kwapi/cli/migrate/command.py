@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kwapi import service
 from kwapi.cli.check import configurations_of, readers_of
-from kwapi.cli.init import KEY, PRIVATE, USER, sets_nothing, state_of, write_file
+from kwapi.cli.init import KEY, PRIVATE, USER, sets_nothing, state_of, text_of, write_file
 from kwapi.cli.migrate.daemons import convert, keystone, lacks, report_rest
 from kwapi.cli.migrate.history import old_name, take_over
 from kwapi.cli.migrate.old import OldSection, Report, is_true, read_old, written
@@ -60,7 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         taken = histories(arguments.rrd, state / "rrd", names, report) if arguments.rrd else 0
         if new == PATHS:
             give(state, state / KEY, state / "rrd", *(state / "rrd").glob("*.rrd"))
-        configurations_of(readers_of({path.stem: path for path in files}))
     except ConfigError as error:
         return service.refuse(error)
     except OSError as error:
@@ -68,6 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
         return service.EXIT_FAILED
     print(*report.lines, sep="\n")
     print(f"\nWritten: {', '.join(map(str, files))}; {len(names)} probes, {taken} of them with their history")
+    try:
+        configurations_of(readers_of({path.stem: path for path in files}))
+    except ConfigError as error:
+        return service.refuse(error)
     print(f"Next: kwapi check --config-dir {new}, then kwapi read of each wattmeter")
     return 0
 
@@ -123,7 +126,7 @@ def read_access(
 
 def refuse_to_replace(files: Mapping[Path, object]) -> None:
     """Raise ConfigError if a file is there that sets anything."""
-    there = [path for path in files if path.exists() and not sets_nothing(path.read_text(encoding="utf-8"))]
+    there = [path for path in files if path.exists() and not sets_nothing(text_of(path))]
     if there:
         raise ConfigError(*(f"{path}: is there already; give another directory, or move it away" for path in there))
 

@@ -389,6 +389,25 @@ def test_a_section_that_makes_no_sense_is_a_comment(tmp_path, migrate, section, 
     assert f"# Not converted: {told}" in (tmp_path / "new" / "drivers.conf").read_text()
 
 
+def test_passwords_are_closed_to_others_where_the_file_was_not(tmp_path, migrate):
+    path = tmp_path / "new" / "drivers.conf"
+    path.parent.mkdir()
+    path.write_text("# as a package brings it\n")
+    path.chmod(0o644)
+    assert migrate(drivers=DRIVERS)[0] == 0
+    assert "password = " in path.read_text()
+    assert not path.stat().st_mode & 0o007
+
+
+def test_what_was_left_out_is_told_also_where_the_result_has_a_mistake(migrate):
+    bmc = "[bmc]\ndriver = Ipmi\nprobes = ['a']\nparameters = {'host': 'x', 'username': 'u', 'size': 1}\n"
+    status, said = migrate(drivers=bmc)
+    assert status == 2
+    assert "old/drivers.conf:4: [bmc] parameters: 'size' has no counterpart; left out\n" in said
+    assert "Written: new/drivers.conf; 1 probes" in said
+    assert "[bmc] password: is empty" in said
+
+
 def test_without_keystone_the_api_answers_this_machine_only(tmp_path, migrate):
     status, said = migrate(api="[DEFAULT]\nacl_enabled = true\n")
     assert status == 0
