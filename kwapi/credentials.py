@@ -57,7 +57,7 @@ def read_secret(path: Path) -> str:
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """Return a text that may quote what another was told, without these."""
-    for secret in secrets:
-        for spelling in {secret, quote(secret, safe=""), quote_plus(secret)}:
-            text = text.replace(spelling, HIDDEN) if len(spelling) >= LEAST_HIDDEN else text
+    spellings = {each for secret in secrets for each in (secret, quote(secret, safe=""), quote_plus(secret))}
+    for spelling in sorted(spellings, key=len, reverse=True):  # or of one that begins with another the rest would show
+        text = text.replace(spelling, HIDDEN) if len(spelling) >= LEAST_HIDDEN else text
     return text

@@ -105,3 +105,7 @@ def test_a_secret_is_all_of_its_line(tmp_path, content):
 )
 def test_a_secret_is_taken_out_however_it_is_written(text, shown):
     assert without_secrets(text, ["a $ecret", "it"]) == shown
+
+
+def test_of_a_secret_that_has_another_in_it_nothing_shows():
+    assert without_secrets("priv=5ecret99 auth=5ecret", ["5ecret", "5ecret99", "ecret99"]) == "priv=*** auth=***"
