@@ -223,7 +223,7 @@ class Streams:
 
     def exact(self) -> dict[bytes, tuple[Position, Account]]:
         """Return up to where each stream was taken, and what became of its messages; for the thread that takes them."""
-        return {topic: (Position(each.boot, each.next), each.account()) for topic, each in self._streams.items()}
+        return {topic: (Position(each.boot, each.next), each.account()) for topic, each in self._known().items()}
 
     def positions(self) -> dict[bytes, Position]:
         """Return up to where each stream was taken, nothing if there is no spool that could be asked from there on."""
