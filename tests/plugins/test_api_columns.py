@@ -144,6 +144,15 @@ def test_an_export_has_what_was_counted_in_step_while_the_daemon_runs(tmp_path):
     assert {probe.watts for probe in probes.values()} == {7200.0}
 
 
+def test_an_export_takes_an_empty_file_of_columns_for_none(tmp_path):
+    """So it is left where the disk is full."""
+    collector = collector_of(tmp_path)
+    feed(collector, (0, 3600.0))
+    killed(collector)
+    os.truncate(tmp_path / "columns", 0)
+    assert set(read_registers(tmp_path).probes) == set(PROBES)
+
+
 def test_a_record_of_columns_does_not_count_for_a_probe_that_has_got_the_slot(tmp_path):
     before = collector_of(tmp_path)
     feed(before, (0, 3600.0), (10, 7200.0))

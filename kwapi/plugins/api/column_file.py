@@ -104,10 +104,10 @@ def records(slots: Slots) -> Iterator[bytes | None]:
 
 
 def read_columns(path: Path) -> list[bytes]:
-    """Return the records of a file, also while a kwapi-api writes it; none where there is no such file."""
+    """Return the records of a file, also while a kwapi-api writes it; none where it is missing or empty."""
     try:
         slots = Slots(path, b"", sectors=SECTORS, read_only=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # the latter of one that was made where the disk is full
         return []
     try:
         return [record for record in records(slots) if record]
