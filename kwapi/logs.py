@@ -50,8 +50,8 @@ class Json(logging.Formatter):
             "thread": record.threadName,
         }
         event |= {name: value for name, value in vars(record).items() if name not in STANDARD}
-        if record.exc_info:
-            event["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        if trace := trace_of(record):
+            event["exception"] = trace
         return json.dumps(event, default=str)
 
 
@@ -75,10 +75,19 @@ class Veil(logging.Filter):
         self._secrets = secrets
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the message if it has one of them."""
+        """Change the message and the traceback if they have one of them."""
+        if trace := trace_of(record):
+            record.exc_info, record.exc_text = None, without_secrets(trace, self._secrets)
         if (veiled := without_secrets(message := record.getMessage(), self._secrets)) != message:
             record.msg, record.args = veiled, ()
         return True
+
+
+def trace_of(record: logging.LogRecord) -> str:
+    """Return the traceback of an event, empty if there is none."""
+    if record.exc_info:
+        return "".join(traceback.format_exception(*record.exc_info)).rstrip()
+    return record.exc_text or ""
 
 
 def start(level: str, form: str = PLAIN, program: str = "") -> None:

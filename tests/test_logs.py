@@ -27,7 +27,7 @@ thread.start()
 thread.join()
 logs.hide(["5ecret"])
 log.debug("%s", "last 5ecret")
-raise RuntimeError("the\\nend")
+raise RuntimeError("the\\n5ecret end")
 """
 
 
@@ -57,7 +57,7 @@ def test_every_event_is_one_line():
     assert "the thread lost ended by an error of ours | Traceback" in lines[4]
     assert lines[5].endswith(" DEBUG kwapi.test: last ***")
     assert "CRITICAL kwapi.logs: ended by an error of ours | Traceback" in lines[6]
-    assert lines[6].endswith("RuntimeError: the | end")
+    assert lines[6].endswith("RuntimeError: the | *** end")
 
 
 def test_the_journal_gets_priorities_and_no_time():
@@ -88,6 +88,7 @@ def test_as_json_every_line_is_an_object_with_the_fields(journal):
     assert events[1]["message"] == "a device says \x1b[31mred\nand more"
     assert events[2]["exception"].endswith("\nZeroDivisionError: division by zero")
     assert events[4]["logger"] == "kwapi.logs"
+    assert events[6]["exception"].endswith("\nRuntimeError: the\n*** end")
 
 
 def test_a_stream_that_is_another_is_not_the_journal():
