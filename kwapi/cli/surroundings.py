@@ -9,9 +9,10 @@ from typing import NamedTuple
 from oslo_config import cfg
 
 from kwapi.certificates import holds_secret, read_certificate, read_public_key
-from kwapi.endpoints import TCP, endpoints_of
+from kwapi.endpoints import TCP, endpoints_of, is_nats
 from kwapi.errors import ConfigError
 from kwapi.keys import read
+from kwapi.nats.login import Login
 from kwapi.transport import Transport
 
 WRITTEN = {
@@ -38,6 +39,8 @@ def look(daemon: str, conf: cfg.ConfigOpts, made: Collection[str] = ()) -> Itera
         yield from _signing_key(conf.signing_key_file, made)
     if conf.curve_key_file:
         yield from _curve(conf)
+    if any(is_nats(endpoint) for _, endpoint, _ in endpoints_of(conf)):
+        yield from _nats(conf)
     for option in WRITTEN[daemon]:
         if conf[option]:
             yield from _writable(option, Path(conf[option]))
@@ -84,6 +87,18 @@ def _curve(conf: cfg.ConfigOpts) -> Iterator[Finding]:
             yield Finding("curve_servers_dir", _without_option(str(error)))
     if servers.is_dir():
         yield from _public_keys("curve_servers_dir", servers)
+
+
+def _nats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    login = Login(conf.nats_stream, conf.nats_credentials_file, conf.nats_ca_file)
+    for option, use in (("nats_credentials_file", login.credentials), ("nats_ca_file", login.tls)):
+        if conf[option] and (hidden := _hidden(option, Path(conf[option]))):
+            yield hidden
+            continue
+        try:
+            use()
+        except ConfigError as error:
+            yield Finding(option, _without_option(str(error)))
 
 
 def _public_keys(option: str, directory: Path) -> Iterator[Finding]:

@@ -39,8 +39,10 @@ class Login:
             if path.stat().st_mode & OTHERS and not is_credential(path):
                 raise ConfigError(f"nats_credentials_file: others can read {path}; chmod 600 {path}")
             text = path.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"nats_credentials_file: cannot read {path}: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"nats_credentials_file: cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:  # which holds what it could not decode
+            raise ConfigError(f"nats_credentials_file: {path} is not UTF-8: byte {error.start}") from None
         if JWT in text:
             return {"user_credentials": str(path)}
         if not text or "\n" in text:

@@ -229,3 +229,17 @@ def test_who_may_not_look_or_write_is_told_so(capsys):
         said = capsys.readouterr().err.replace(f"{name}/", "")
     assert "drivers.conf:2: [DEFAULT] state_dir: the user nobody cannot write in state; check as " in said
     assert "[DEFAULT] signing_key_file: the user nobody may not look at state/signing.key; check as " in said
+
+
+def test_what_lets_a_daemon_in_at_nats_servers_is_looked_at(tmp_path, check):
+    (tmp_path / "nats.secret").write_bytes(b"kwapi:5ecret\xff\n")
+    (tmp_path / "nats.secret").chmod(0o600)
+    make_key_file(tmp_path / "signing.key")
+    files = "nats_credentials_file = {}/nats.secret\nnats_ca_file = {}/ca.pem\n"
+    at_nats = f"[DEFAULT]\nstate_dir = {{}}\nprobes_endpoint = nats://127.0.0.1:4222\n{files}"
+    status, said = check(rrd=at_nats)
+    assert status == 2
+    assert "rrd.conf:4: [DEFAULT] nats_credentials_file: nats.secret is not UTF-8: byte 12\n" in said
+    assert "rrd.conf:5: [DEFAULT] nats_ca_file: cannot use ca.pem: [Errno 2] No such file or directory\n" in said
+    (tmp_path / "nats.secret").chmod(0o644)
+    assert "nats_credentials_file: others can read nats.secret; chmod 600 nats.secret\n" in check()[1]
