@@ -159,7 +159,7 @@ def test_nobody_on_the_way_has_a_password_sent_unencrypted(tmp_path, caplog):
 
 
 def test_what_the_documentation_allows_is_enough(tmp_path):
-    text = (ROOT / "docs" / "scaling.md").read_text("utf-8").partition("```\n")[2].partition("```")[0]
+    text = (ROOT / "docs" / "scaling.md").read_text("utf-8").partition("```text\n")[2].partition("```")[0]
     accounts = text.replace('"..."', f'"{PASSWORD}"')
     with NatsServer(tmp_path, options=accounts, stream=False) as server:
         server.login = {"user": "admin", "password": PASSWORD}
