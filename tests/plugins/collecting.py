@@ -17,8 +17,8 @@ def open_collector(directory, boot_id="boot one", of=Registers, **clocks):
 def killed(collector):
     """Leave the files as kill -9 does."""
     registers = collector._registers
-    registers._slots.close()
-    registers.events.close()
+    for file in (registers._slots, registers.columns, registers.events):
+        file.close()
     os.close(registers._lock)
 
 

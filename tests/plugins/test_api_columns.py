@@ -1,6 +1,7 @@
 """Probes that go in step are counted as each of them would be by itself, whatever comes between, kills among it."""
 
 import os
+import resource
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from kwapi.plugins.api.collector import Collector
 from kwapi.plugins.api.column_file import FORMAT
 from kwapi.plugins.api.column_record import MOST
 from kwapi.plugins.api.registers import Registers, read_registers
+from kwapi.plugins.api.slots import FIRST_SLOTS
 from tests.clock import Clock
 from tests.messages import message
 
@@ -134,6 +136,24 @@ def test_wattmeters_with_many_probes_have_several_records(tmp_path):
     killed(before)
     after = collector_of(tmp_path)
     assert kwhs(after) == dict.fromkeys(names, pytest.approx(0.02))
+
+
+def test_where_the_disk_is_full_probes_are_counted_one_by_one_and_that_is_told_once(tmp_path, caplog):
+    collector = collector_of(tmp_path)
+    wattmeters = {f"w{number}": [f"a{number}", f"b{number}"] for number in range(FIRST_SLOTS + 1)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "columns").stat().st_size, limits[1]))
+    try:
+        for second in (0, 10, 20):
+            for wattmeter, probes in wattmeters.items():
+                feed(collector, (second, 3600.0), probes=probes, wattmeter=wattmeter)
+            collector._registers.sync()  # after which there might be room
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(collector._steps) == FIRST_SLOTS
+    killed(collector)
+    assert all(kwh == pytest.approx(0.02) for kwh in kwhs(collector_of(tmp_path)).values())
+    assert caplog.text.count("has no room for more") == 1
 
 
 def test_an_export_has_what_was_counted_in_step_while_the_daemon_runs(tmp_path):

@@ -162,7 +162,9 @@ def test_a_full_disk_keeps_new_probes_in_memory_and_tells_it_once(collector_of, 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (HEAD + FIRST_SLOTS * SLOT, limits[1]))
     try:
-        feed(collector, (0, 3600.0), (10, 3600.0), probes=names)
+        feed(collector, (0, 3600.0), probes=names)
+        collector._registers.sync()  # there might be room by now
+        feed(collector, (10, 3600.0), probes=names)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert kwhs(collector) == dict.fromkeys(names, pytest.approx(0.01))

@@ -30,6 +30,7 @@ class ColumnFile:
         self._free = list(range(len(self._slots)))[::-1]
         self._packers: dict[Columns, tuple[Packer, list[int]]] = {}  # and their slots
         self._is_full = False
+        self._is_told = False  # that it is
 
     def load(self, probes: Mapping[int, Probe], now: float, wall_now: float) -> tuple[list[Probe], int]:
         """Have probes, by slot, stand as the columns say; return those that have changed, and how many are damaged."""
@@ -90,9 +91,11 @@ class ColumnFile:
         try:
             self._slots.grow()
         except OSError as error:
-            LOG.warning("%s has no room for more, which are written one by one: %s", self._path, error)
-            self._is_full = True
+            if not self._is_told:
+                LOG.warning("%s has no room for more, which are written one by one: %s", self._path, error)
+            self._is_full = self._is_told = True
             return
+        self._is_told = False
         self._free += range(len(self._slots) - 1, before - 1, -1)
 
 

@@ -67,6 +67,7 @@ class Registers:
             raise ConfigError(f"state_dir: cannot use {directory}: {error.strerror}") from error
         self._free: list[int] = []
         self._full = False
+        self._is_told = False  # that it is
         self._broken = False
 
     def load(self, now: float, wall_now: float) -> dict[str, Probe]:
@@ -159,9 +160,11 @@ class Registers:
         try:
             self._slots.grow()
         except OSError as error:
-            LOG.error("%s cannot grow, new probes are kept in memory only: %s", self.path, error)
-            self._full = True
+            if not self._is_told:
+                LOG.error("%s cannot grow, new probes are kept in memory only: %s", self.path, error)
+            self._full = self._is_told = True
             return
+        self._is_told = False
         self._free = list(range(len(self._slots) - 1, before - 1, -1))
         self._tell(closed=False)
 
