@@ -156,6 +156,17 @@ def test_where_the_disk_is_full_probes_are_counted_one_by_one_and_that_is_told_o
     assert caplog.text.count("has no room for more") == 1
 
 
+def test_after_a_stop_the_records_of_the_probes_say_it_all(tmp_path):
+    """So an older version, which knows nothing of columns, goes on where this one stopped."""
+    before = collector_of(tmp_path)
+    feed(before, (0, 3600.0), (10, 7200.0))
+    shown = kwhs(before)
+    before._registers.close()
+    assert kwhs(before) == shown
+    (tmp_path / "columns").unlink()
+    assert kwhs(collector_of(tmp_path)) == shown == dict.fromkeys(PROBES, pytest.approx(0.02))
+
+
 def test_an_export_has_what_was_counted_in_step_while_the_daemon_runs(tmp_path):
     collector = collector_of(tmp_path)
     feed(collector, (0, 3600.0), (10, 7200.0))

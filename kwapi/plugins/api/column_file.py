@@ -62,6 +62,10 @@ class ColumnFile:
             probe.identity = b""  # 170 bytes of each, not needed until it is written by itself again
         return True
 
+    def begun(self) -> list[Columns]:
+        """Return the columns that have room here."""
+        return list(self._packers)
+
     def write(self, columns: Columns, now: Now) -> None:
         """Make the record of columns what they are now."""
         packer, slots = self._packers[columns]

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from kwapi.errors import ConfigError
 from kwapi.plugins.api.column_file import ColumnFile, read_columns, settle_all
+from kwapi.plugins.api.columns import Columns
 from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.record import VERSION, Unreadable, pack, unpack
@@ -106,6 +107,12 @@ class Registers:
             probe.slot = self._free.pop()
         self._slots.write(probe.slot, pack(probe))
 
+    def take_over(self, columns: Columns) -> None:
+        """Have the records of probes say what columns said, which were settled."""
+        for probe in columns.probes:
+            self.write(probe)
+        self.columns.end(columns)
+
     def free(self, slot: int) -> None:
         """Forget the record of a slot."""
         self._slots.write(slot, b"")
@@ -134,7 +141,10 @@ class Registers:
             self._broken = False
 
     def close(self) -> None:
-        """Leave the files as a whole."""
+        """Leave the files as a whole, and each probe's record such that it needs no columns, as older versions have."""
+        for columns in self.columns.begun():
+            columns.settle()
+            self.take_over(columns)
         self._tell(closed=True)
         self.sync()
         self._slots.close()

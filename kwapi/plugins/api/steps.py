@@ -48,7 +48,5 @@ class Steps:
             return None
         columns.settle()
         if self._registers is not None:
-            for probe in columns.probes:
-                self._registers.write(probe)
-            self._registers.columns.end(columns)
+            self._registers.take_over(columns)
         return columns
