@@ -33,6 +33,7 @@ from kwapi.measurement import (
 from kwapi.nats.opening import new_reading, new_uplink
 from kwapi.replay import Client
 from kwapi.signing import Key, KeyRing, sign
+from kwapi.silence import Silence
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.store import Spool
 from kwapi.stream import Answer, Mark
@@ -285,10 +286,11 @@ class Subscriber:
             poller = zmq.Poller()
             for each in (socket, *client.sockets, *(self.reading.fds if self.reading else ())):
                 poller.register(each, zmq.POLLIN)
+            silence = Silence(self._endpoints)
             while not stop.is_set():
                 self.gate.look()
                 poller.poll(CATCHING_UP if self.gate.streams.behind() else POLL)
-                self._drain(socket, stop, take)
+                silence.look(was_heard=self._drain(socket, stop, take))
                 if self.reading is not None:
                     self._read(self.reading, stop, take)
                 link.mend()
@@ -307,17 +309,18 @@ class Subscriber:
         measured = [topic_of(name) if name else b"" for name in self._names] if take.next is not None else []
         return measured + ([health_topic(name) for name in self._names] if self.gate.health else [])
 
-    def _drain(self, socket: "zmq.Socket[bytes]", stop: Event, take: "_Take") -> None:
-        """Take what has come, without asking poll() for each: that call costs more than the message."""
-        for _ in range(DRAINED):
+    def _drain(self, socket: "zmq.Socket[bytes]", stop: Event, take: "_Take") -> bool:
+        """Take what has come, return whether it was anything. To ask poll() for each costs more than the message."""
+        for number in range(DRAINED):
             try:
                 frame = socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return number > 0
             # Should somebody send several parts, each is judged as a frame of its own.
             self._hand(self.gate.take(frame), take)
             if stop.is_set():
-                return
+                break
+        return True
 
     def _read(self, reading: "Reading", stop: Event, take: "_Take") -> None:
         """Take what has come out of streams."""

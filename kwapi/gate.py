@@ -138,7 +138,8 @@ class Gate:
         if count == 10 ** (len(str(count)) - 1):
             LOG.warning("%d messages dropped so far, the last one: %s", count, error)
             if error.reason == "unknown key":
-                LOG.warning("is the file signing_key_file here the same as where kwapi-drivers runs?")
+                ours = ", ".join(self._keys.ids())
+                LOG.warning("is signing_key_file here the same as where kwapi-drivers runs? Here it has %s", ours)
 
     def _check(self, key: Key, topic: bytes, payload: bytes) -> Message:
         try:

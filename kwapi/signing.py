@@ -50,6 +50,10 @@ class KeyRing:
     def look(self) -> None:
         """See to it that the keys are those of now; here they always are."""
 
+    def ids(self) -> list[str]:
+        """Return the ids of all keys, as they are told."""
+        return [key_id.hex() for key_id in self._keys]
+
     def newest(self, topic: bytes, timestamp: float) -> Key:
         """Return the key that signs what a wattmeter says at a time; raise NoKey if none may."""
         for key in self._newest_first:

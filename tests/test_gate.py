@@ -335,3 +335,8 @@ def test_a_time_that_is_no_date_is_refused_and_raises_nothing(timestamp):
     assert doorman.take(frame(NEW, timestamp=timestamp)) is None
     assert doorman.take(frame(OLD, timestamp=timestamp)) is None
     assert doorman.rejected.total() == 2
+
+
+def test_who_lacks_a_key_is_told_which_ones_there_are(caplog):
+    gate().take(frame(key=key_from(b"the key of somebody else, 32 byte"), timestamp=NOW))
+    assert caplog.messages[-1].endswith(f"? Here it has {KEY.id.hex()}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # each line may import from the lines above it
-    ("kwapi.credentials", "kwapi.errors", "kwapi.fairness", "kwapi.libraries", "kwapi.questions"),
+    ("kwapi.credentials", "kwapi.errors", "kwapi.fairness", "kwapi.libraries", "kwapi.questions", "kwapi.silence"),
     ("kwapi.logs",),
     ("kwapi.measurement",),
     ("kwapi.health",),

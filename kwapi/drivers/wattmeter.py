@@ -14,6 +14,8 @@ from kwapi.libraries import how_to_install
 from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
 from kwapi.options import DRIVER, WATTMETER
 
+QUOTES = "\"'"
+
 
 @dataclass(frozen=True, slots=True)
 class Wattmeter:
@@ -114,12 +116,19 @@ def without_end(names: list[str]) -> list[str]:
     return names[:count]
 
 
+def _literal_problem(name: str) -> str | None:
+    """Return what is wrong with a name that is a part of a list as Python or JSON writes it, None if it is none."""
+    if name[0] in QUOTES + "[" or name[-1] in QUOTES + "]":
+        return f"{name!r} has a bracket or a quote; names stand as they are, such as: A, , B"
+    return None
+
+
 def _probe_problems(driver: Driver) -> Iterator[tuple[str, str]]:
     names = driver.probe_names()
     if driver.probes and not names:
         yield "probes", "names no probe"
     for name in names:
-        if problem := probe_problem(name):
+        if problem := probe_problem(name) or _literal_problem(name):
             yield "probes", problem
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "probes", f"{name!r} is listed twice"
