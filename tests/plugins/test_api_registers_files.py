@@ -26,6 +26,17 @@ def test_a_disk_that_does_not_take_what_was_written_is_told_once(tmp_path, caplo
     assert "is written again" in caplog.text
 
 
+def test_a_file_that_cannot_be_written_keeps_no_other_from_the_disk(collector_of, tmp_path):
+    collector = collector_of(tmp_path)
+    feed(collector, (0, 3600.0), (10, 7200.0))
+    registers = collector._registers
+    file, registers._slots._file = registers._slots._file, 1 << 30  # no descriptor: each fsync fails
+    registers.columns._is_full = True
+    registers.sync()
+    assert not registers.columns._is_full  # it was synced, too
+    registers._slots._file = file
+
+
 def test_two_processes_on_one_directory_are_refused(tmp_path):
     registers = Registers(tmp_path)
     with pytest.raises(ConfigError, match="another process, such as a kwapi-api, uses"):

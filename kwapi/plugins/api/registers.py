@@ -127,18 +127,18 @@ class Registers:
     def sync(self) -> None:
         """Have the disk hold what was written; that it cannot is told once."""
         self._full = False  # there may be room by now
-        try:
-            self._slots.sync()
-            self.columns.sync()
-            self.events.sync()
-        except OSError as error:
-            if not self._broken:
-                LOG.error("%s cannot be written, a loss of power now would be one of energy: %s", self.path, error)
-            self._broken = True
-        else:
-            if self._broken:
-                LOG.info("%s is written again", self.path)
-            self._broken = False
+        faults = []
+        for each in (self._slots, self.columns, self.events):
+            try:
+                each.sync()
+            except OSError as error:
+                faults.append(error)
+        if faults and not self._broken:
+            what = "a loss of power now would be one of energy"
+            LOG.error("a file of %s cannot be written, %s: %s", self.path.parent, what, faults[0])
+        elif self._broken and not faults:
+            LOG.info("%s is written again", self.path.parent)
+        self._broken = bool(faults)
 
     def close(self) -> None:
         """Leave the files as a whole, and each probe's record such that it needs no columns, as older versions have."""
