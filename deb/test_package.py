@@ -21,13 +21,18 @@ FARM = "".join(f'[[wattmeter]]\nname = "{kind}"\nkind = "{kind}"\n' for kind in 
 ENCRYPTED = "[DEFAULT]\ncurve_key_file = /run/credentials/kwapi-{0}.service/kwapi-{0}.key_secret\n"
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory):
+def built(tmp_path_factory):
+    """Return the package."""
     if given := os.environ.get("KWAPI_DEB"):
         return Path(given).resolve()
-    built = subprocess.run([HERE / "build.sh", tmp_path_factory.mktemp("package")], stdout=subprocess.PIPE, text=True)
-    assert built.returncode == 0
-    return Path(built.stdout.split()[-1])
+    ended = subprocess.run([HERE / "build.sh", tmp_path_factory.mktemp("package")], stdout=subprocess.PIPE, text=True)
+    assert ended.returncode == 0
+    return Path(ended.stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

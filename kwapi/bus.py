@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 DRAINED = 1000  # messages taken before the spools' answers are looked at
 LINGER = 500  # ms
+TERM = 3.0  # seconds until a context that does not end is left
 Take = Callable[[Message], None]
 CATCHING_UP = 20  # ms until spools are asked again, while something is missing
 
@@ -130,7 +131,10 @@ class Publisher:
                     if not topic.startswith(OWN_TOPICS):
                         self._end(topic, seq)
             self._socket.close(LINGER)
-        self._context.term()
+        # Once in a great while libzmq waits for ever here, if the other side goes in the same moment.
+        term = Thread(target=self._context.term, name="end of ZeroMQ", daemon=True)
+        term.start()
+        term.join(TERM)
 
     def _send(self, sender: "Sender", measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
         columns = to_columns(measurements)

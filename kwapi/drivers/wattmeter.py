@@ -118,8 +118,8 @@ def without_end(names: list[str]) -> list[str]:
 
 def _literal_problem(name: str) -> str | None:
     """Return what is wrong with a name that is a part of a list as Python or JSON writes it, None if it is none."""
-    if name[0] in QUOTES + "[" or name[-1] in QUOTES + "]":
-        return f"{name!r} has a bracket or a quote; names stand as they are, such as: A, , B"
+    if name[0] in QUOTES + "[":
+        return f"{name!r} begins with a bracket or a quote; names stand as they are, such as: A, , B"
     return None
 
 

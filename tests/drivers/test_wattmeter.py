@@ -144,4 +144,4 @@ def test_a_wattmeter_that_is_printed_shows_no_secret(tmp_path):
 def test_a_list_as_programs_write_it_makes_no_probes_of_its_brackets(tmp_path, probes):
     (found, *_) = mistakes(tmp_path, f"[one]\ndriver = dummy\nprobes = {probes}\n")
     assert found.startswith("drivers.conf:3: [one] probes: ")
-    assert "has a bracket or a quote; names stand as they are" in found
+    assert "begins with a bracket or a quote; names stand as they are" in found
