@@ -20,9 +20,10 @@ from kwapi.cli.main import COMMANDS
 from kwapi.cli.main import main as kwapi
 from kwapi.config import parse_arguments
 from kwapi.drivers import BUILT_IN, EXTRAS, find_driver
-from kwapi.options import MACHINE, OPTIONS, WATTMETER, with_secret_files
+from kwapi.options import OPTIONS, with_secret_files
 from kwapi.plugins.api.access import SAMPLE
 from kwapi.plugins.api.openapi import document
+from kwapi.section_options import MACHINE, WATTMETER
 from kwapi.simulator.app import main as simulator
 
 HERE = Path(__file__).parent

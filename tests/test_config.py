@@ -3,7 +3,8 @@ from oslo_config import cfg
 
 from kwapi.config import Reader, load, parse_arguments
 from kwapi.errors import ConfigError
-from kwapi.options import DRIVER, OPTIONS, WATTMETER
+from kwapi.options import OPTIONS
+from kwapi.section_options import DRIVER, WATTMETER
 
 
 def written(tmp_path, text, name="api.conf"):

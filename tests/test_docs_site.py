@@ -11,8 +11,9 @@ import pytest
 
 from kwapi.cli.main import COMMANDS
 from kwapi.drivers import BUILT_IN, find_driver
-from kwapi.options import MACHINE, OPTIONS, WATTMETER, with_secret_files
+from kwapi.options import OPTIONS, with_secret_files
 from kwapi.plugins.api.openapi import document
+from kwapi.section_options import MACHINE, WATTMETER
 from tests.documents import DOCUMENTS
 from tests.integration.programs import needed, needed_program
 from tests.test_layers import ROOT

@@ -27,7 +27,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.nats.bridge",),
     ("kwapi.plugins.positions",),
     ("kwapi.mistakes", "kwapi.option_types"),
-    ("kwapi.options",),
+    ("kwapi.options", "kwapi.section_options"),
     ("kwapi.environment",),
     ("kwapi.config",),
     ("kwapi.service",),

@@ -8,8 +8,9 @@ from pathlib import Path
 from oslo_config import cfg
 
 from kwapi.drivers import BUILT_IN, find_driver
-from kwapi.options import DRIVER, MACHINE, OPTIONS, WATTMETER, with_secret_files
+from kwapi.options import OPTIONS, with_secret_files
 from kwapi.plugins.api import access, policy
+from kwapi.section_options import DRIVER, MACHINE, WATTMETER
 
 WIDTH = 100
 WATTMETER_SECTIONS = """

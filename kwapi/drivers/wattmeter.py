@@ -12,7 +12,7 @@ from kwapi.drivers.base import Driver
 from kwapi.drivers.names import Names
 from kwapi.libraries import how_to_install
 from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
-from kwapi.options import DRIVER, WATTMETER
+from kwapi.section_options import DRIVER, WATTMETER
 
 QUOTES = "\"'"
 

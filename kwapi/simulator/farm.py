@@ -8,6 +8,7 @@ import hashlib
 import heapq
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -154,16 +155,15 @@ class Farm:
 
     async def open(self, address: str = HERE) -> None:
         """Start to answer; OSError, with the port as its ``filename``, if that is taken."""
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self.close)
             for kind in SERVERS:
                 if wattmeters := [each for each in self.wattmeters.values() if each.plan.kind == kind]:
                     await self._open(kind, wattmeters, address)
             for wattmeter in self.wattmeters.values():
                 if wattmeter.plan.kind == "wattsup":
                     self._plug_in(wattmeter)
-        except BaseException:
-            await self.close()
-            raise
+            undo.pop_all()
 
     async def close(self) -> None:
         """Answer no more."""

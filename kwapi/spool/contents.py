@@ -6,6 +6,7 @@ Of a segment that was left a table of its runs is kept in memory, packed, since 
 import math
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
@@ -117,11 +118,10 @@ def _connect(path: Path, *, is_left: bool) -> sqlite3.Connection:
     """Return a connection; one to a segment that was left needs no lock and no other file."""
     uri = f"{path.absolute().as_uri()}?immutable=1"
     connection = sqlite3.connect(uri, timeout=BUSY, uri=True) if is_left else connect(path, "ro")
-    try:
+    with ExitStack() as undo:
+        undo.callback(connection.close)
         check_format(connection)
-    except BaseException:
-        connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

@@ -1,5 +1,7 @@
 """What a daemon with a spool does: keep frames, and answer those who missed some."""
 
+from contextlib import ExitStack
+
 from oslo_config import cfg
 
 from kwapi import service
@@ -15,8 +17,9 @@ class Keeping:
 
     def __init__(self, conf: cfg.ConfigOpts, transport: Transport) -> None:
         self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
-        try:
-            upstream = conf.replay_upstream if "replay_upstream" in conf else []
+        upstream = conf.replay_upstream if "replay_upstream" in conf else []
+        with ExitStack() as undo:
+            undo.callback(self.spool.close)
             self.replay = Service(
                 conf.replay_endpoint,
                 conf.spool_dir,
@@ -24,9 +27,7 @@ class Keeping:
                 damaged=self.spool.distrust,
                 transport=transport,
             )
-        except BaseException:
-            self.spool.close()
-            raise
+            undo.pop_all()
         self.tasks = [
             service.Task("spool", self.spool.run, hang_limit=service.DISK_LIMIT),
             service.Task("replay", self.replay.run),

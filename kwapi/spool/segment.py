@@ -12,7 +12,7 @@ the daemon, opens a segment that is written. One that was left is complete and n
 import os
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from errno import ENOENT
 from math import isfinite
 from pathlib import Path
@@ -91,7 +91,8 @@ class Segment:
             _create(path)
         self._connection = connect(path, "rw")
         self._log = -1  # descriptor of the write-ahead log
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             check_format(self._connection)
             self._connection.execute("pragma synchronous = normal")
             self._connection.execute(f"pragma wal_autocheckpoint = {max(max_log_bytes // PAGE, 4)}")
@@ -100,9 +101,7 @@ class Segment:
             self._log = os.open(log_of(path), os.O_RDONLY)
             self._files = self._find_files()
             sync_directory(path.parent)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     @property
     def sources(self) -> Iterable[tuple[bytes, int]]:

@@ -14,6 +14,7 @@ Grid'5000 has ``probes_names`` and ``data_type`` beside, and drivers that count 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ class Wattmeters:
         if not any(probes):
             raise ValueError("it names no probe")
         rest = dict(parameters)
-        tell: Callable[[str], None] = lambda text: self._report.tell(self._path, section, "parameters", text)  # noqa: E731
+        tell = partial(self._report.tell, self._path, section, "parameters")
         plans = list(DRIVERS[driver.lower()](rest, probes, tell))
         for key in rest:
             tell(f"{key!r} has no counterpart; left out")

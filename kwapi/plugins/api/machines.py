@@ -11,8 +11,8 @@ from oslo_config import cfg
 
 from kwapi.config import Reader
 from kwapi.measurement import EXPORT, RESERVED, Message, name_problem, probe_problem
-from kwapi.options import MACHINE
 from kwapi.plugins.api.states import ProbeState, Reading
+from kwapi.section_options import MACHINE
 
 SECTION = "machine "  # and the name
 LEVEL = "machine"

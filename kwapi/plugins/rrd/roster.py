@@ -5,6 +5,7 @@ are gone, too: one that comes back has its colour.
 """
 
 from collections.abc import Mapping
+from math import fsum
 from pathlib import Path
 
 import msgspec
@@ -57,3 +58,8 @@ class Roster:
     def save(self, entries: Mapping[str, Entry]) -> None:
         """Save the list of all that are there."""
         self._state.save({**self._former, **entries})
+
+
+def as_of(listed: Mapping[str, Entry]) -> float:
+    """Return what tells a list of probes from one of another time."""
+    return fsum(entry.last_seen for entry in listed.values() if entry.last_seen is not None)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from kwapi.energy import gap_limit
 from kwapi.measurement import Column, Message
+from kwapi.plugins.rrd.roster import Entry
 from kwapi.plugins.rrd.totals import Total
 
 NEVER = -inf
@@ -54,6 +55,21 @@ class Series:
     written: float = NEVER  # the time of the newest value that went there
     heartbeat: int | None = None
     broken: bool = False
+
+    def entry(self) -> Entry:
+        """Return what is kept of it for the next start."""
+        last_seen = None if self.covered == NEVER else self.covered
+        return Entry(self.number, self.wattmeter, self.level, self.interval, self.first_seen, last_seen)
+
+    def resume(self, entry: Entry, last: float, watts: float | None) -> bool:
+        """Go on from what was kept of it, and the last value of its file; return False if there is neither."""
+        if entry.last_seen is None and watts is None:
+            return False
+        # What the file has since then its total has not, and what came since may come once more.
+        self.covered = last + 1 if entry.last_seen is None else entry.last_seen
+        self.unsure = last > self.covered
+        self.watts, self.timestamp = watts, self.covered
+        return True
 
     def set_interval(self, interval: float, max_gap: float) -> None:
         """Follow the wattmeter's interval."""

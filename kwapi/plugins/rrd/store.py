@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from math import ceil, fsum, inf
+from collections.abc import Callable, Iterable
+from math import ceil, inf
 from pathlib import Path
 
 from kwapi.energy import MAX_GAP
@@ -21,7 +21,7 @@ from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.archive import file_name
 from kwapi.plugins.rrd.files import Files, Updater
 from kwapi.plugins.rrd.probe import Probe, natural, site_of
-from kwapi.plugins.rrd.roster import Entry, Roster
+from kwapi.plugins.rrd.roster import Roster, as_of
 from kwapi.plugins.rrd.series import NEVER, Listing, Series
 from kwapi.plugins.rrd.standing import Standings
 from kwapi.plugins.rrd.tool import HERE, Tool
@@ -235,13 +235,13 @@ class Store:
                 # As of before the values go to their files: after kill -9 what came since is taken once more, or counts
                 # as not measured where it can't be had, and nothing counts twice.
                 pending = self._totals.pending()
-                listed = {name: _entry(one) for name, one in self._series.items()}
+                listed = {name: one.entry() for name, one in self._series.items()}
                 taken = self._taken.copy()
                 series, self._full, self._has_new = list(self._series.values()), set(), False
             all_passed_on = self._files.write(series)
             self._totals.write(settled)
             if all_passed_on:
-                self._totals.save(_as_of(listed), pending)
+                self._totals.save(as_of(listed), pending)
                 self._roster.save(listed)
                 if self._positions is not None:
                     self._positions.save(taken if self._can_resume() else {}, marks=marks)
@@ -364,27 +364,14 @@ class Store:
         is_measured = timestamp and now - heard_at <= stale_after(one.interval)
         away = self._healths.away(one.wattmeter, timestamp, now)
         state, reason = away or ("up" if is_measured else "stale", "")
-        return Probe(
-            one.name,
-            one.number,
-            one.wattmeter,
-            site_of(one.wattmeter),
-            one.level,
-            one.interval,
-            watts,
-            timestamp or None,
-            one.first_seen,
-            state,
-            reason,
-            one.counted,
-            one.broken,
-        )
+        place = one.name, one.number, one.wattmeter, site_of(one.wattmeter), one.level, one.interval
+        return Probe(*place, watts, timestamp or None, one.first_seen, state, reason, one.counted, one.broken)
 
     def _resume(self) -> None:
         """Go on with the probes of the directory."""
         now, wall_now = self._steady_clock(), self._clock()
         listed = self._roster.load()
-        self._totals.resume(_as_of(listed))
+        self._totals.resume(as_of(listed))
         for name, entry in listed.items():
             total = self._totals.site(site_of(entry.wattmeter))
             path, since = self.path(name), entry.first_seen
@@ -395,11 +382,7 @@ class Store:
         for name, (last, watts, first_seen) in self._files.look(self._series).items():
             one, entry = self._series[name], listed[name]
             one.first_seen = one.first_seen or first_seen
-            if entry.last_seen is not None or watts is not None:
-                # What the file has since then its total has not, and what came since may come once more.
-                one.covered = last + 1 if entry.last_seen is None else entry.last_seen
-                one.unsure = last > one.covered
-                one.watts, one.timestamp = watts, one.covered
+            if one.resume(entry, last, watts):
                 one.heard_at = now - max(wall_now - one.timestamp, 0.0)
             if one.timestamp > wall_now + MAX_AHEAD:
                 LOG.warning("%s has values of the future, and takes no others until then", one.path)
@@ -408,13 +391,3 @@ class Store:
             one.resumes = newest - one.covered <= one.max_gap + SLACK
         for wattmeter in self._wattmeters:
             self._count(wattmeter, now)
-
-
-def _as_of(listed: Mapping[str, Entry]) -> float:
-    """Return what tells a list of probes from one of another time."""
-    return fsum(entry.last_seen for entry in listed.values() if entry.last_seen is not None)
-
-
-def _entry(one: Series) -> Entry:
-    last_seen = None if one.covered == NEVER else one.covered
-    return Entry(one.number, one.wattmeter, one.level, one.interval, one.first_seen, last_seen)

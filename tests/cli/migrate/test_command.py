@@ -1,6 +1,3 @@
-"""Configurations as the Kwapi of 2013 had them, written here by what its options were."""
-
-import os
 import re
 
 import pytest
@@ -12,125 +9,8 @@ from kwapi.config import Reader
 from kwapi.drivers.wattmeter import read_wattmeters
 from kwapi.keys import read
 from kwapi.plugins.rrd.archive import file_name
+from tests.cli.migrate.old_files import DRIVERS, FILES
 from tests.cli.migrate.test_history import make_old
-
-DRIVERS = """\
-# As an administrator of 2013 wrote it.
-[DEFAULT]
-probes_endpoint = ipc:///tmp/kwapi-drivers
-enable_signing = true
-metering_secret = 0ld-metering-secret
-check_drivers_interval = 60
-log_file = /var/log/kwapi/kwapi-drivers.log
-verbose = true
-
-[wattsup-1]
-probes = ['taurus-1']
-driver = Wattsup
-parameters = {'device': '/dev/ttyUSB1'}
-
-[bmc]
-probes = ['taurus-2']
-driver = Ipmi
-parameters = {'interface': 'lanplus', 'host': '10.0.0.2', 'username': 'ops', 'password': ' pa$$, "w', 'sensor': 'Power'}
-
-[pdu]
-probes = ['taurus-3', None, 'taurus-4']
-driver = Snmp
-parameters = {'protocol': '1', 'community': 'wattos', 'ip': '10.0.0.3', 'oid': 'iso.3.6.1.4.1.318.1.1.12.1.16'}
-
-[eaton]
-probes = ['taurus-5', 'taurus-6']
-driver = Eaton
-parameters = {'ip': '10.0.0.4', 'user': 'public'}
-
-[raritan]
-probes = ['a/b', 'taurus-1']
-driver = Raritan
-parameters = {'ip': '10.0.0.5', 'user': 'public', 'colour': 'red'}
-
-[site]
-probes = ['lyon.taurus-7', 'lyon.taurus-8']
-driver = Json_url
-parameters = {'url': 'http://10.0.0.6/power.json'}
-data_type = {'name': 'power', 'type': 'Gauge', 'unit': 'W'}
-
-[made-up]
-probes = ['x', 'y']
-driver = Dummy
-parameters = {'min': 60, 'max': 100}
-
-[switch]
-probes = ['s1']
-driver = SnmpIn
-parameters = {'ip': '10.0.0.7', 'community': 'hidden',
-    'oid': '1.3'}
-"""
-FORWARDER = """\
-[DEFAULT]
-probes_endpoint = ipc:///tmp/kwapi-drivers
-probes_endpoint = tcp://10.0.1.1:5000
-forwarder_endpoint = ipc:///tmp/kwapi-forwarder
-"""
-API = """\
-[DEFAULT]
-api_port = 5001
-probes_endpoint = ipc:///tmp/kwapi-forwarder
-signature_checking = true
-driver_metering_secret = 0ld-metering-secret
-acl_enabled = true
-policy_file = /etc/kwapi/policy.json
-cleaning_interval = 300
-watch_probe = pdu
-watch_probe = taurus-3
-
-[keystone_authtoken]
-auth_host = keystone.example.org
-auth_port = 35357
-auth_protocol = https
-admin_user = kwapi
-admin_password = 0ld-keystone
-admin_tenant_name = service
-signing_dir = /tmp/keystone
-"""
-RRD = """\
-[DEFAULT]
-rrd_port = 8081
-probes_endpoint = 'ipc:///tmp/kwapi-forwarder'
-signature_checking = true
-driver_metering_secret = 0ld-metering-secret
-png_dir = /var/lib/kwapi/kwapi-png
-rrd_dir = /var/lib/kwapi/kwapi-rrd
-currency = \u20ac
-kwh_price = 0.125
-hue = 100
-max_watts = 200
-refresh_interval = 0
-verbose = false
-frobnicate = 3
-"""
-FILES = {"drivers": DRIVERS, "forwarder": FORWARDER, "api": API, "rrd": RRD}
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("KWAPI_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def migrate(tmp_path, capsys):
-    """Return what takes over these old files: the exit status, and what is said."""
-
-    def migrated(*arguments, **files):
-        (tmp_path / "old").mkdir(exist_ok=True)
-        for name, text in files.items():
-            (tmp_path / "old" / f"{name}.conf").write_text(text)
-        status = main(["migrate", str(tmp_path / "old"), str(tmp_path / "new"), *map(str, arguments)])
-        printed = capsys.readouterr()
-        return status, (printed.out + printed.err).replace(f"{tmp_path}/", "")
-
-    return migrated
 
 
 def default_of(path):
@@ -335,60 +215,6 @@ def test_histories_are_taken_over_under_the_new_names(tmp_path, migrate):
     assert "12 probes, 2 of them with their history" in said
 
 
-def test_nothing_that_is_there_is_overwritten(tmp_path, migrate):
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "rrd.conf").write_text("[DEFAULT]\nport = 1\n")
-    (tmp_path / "new" / "api.conf").write_text("# as a package brings it\n[DEFAULT]\n")
-    status, said = migrate(**FILES)
-    assert (status, said) == (2, "new/rrd.conf: is there already; give another directory, or move it away\n")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["api.conf", "rrd.conf"]
-    (tmp_path / "new" / "rrd.conf").unlink()
-    assert migrate()[0] == 0
-    assert (tmp_path / "new" / "api.conf").read_text().startswith("# as a package brings it\n[DEFAULT]\nstate_dir = ")
-
-
-def test_the_same_directory_is_refused(tmp_path, migrate, capsys):
-    migrate(drivers=DRIVERS)
-    assert main(["migrate", str(tmp_path / "old"), str(tmp_path / "old")]) == 2
-    assert "drivers.conf: is there already" in capsys.readouterr().err
-    assert (tmp_path / "old" / "drivers.conf").read_text() == DRIVERS
-
-
-@pytest.mark.parametrize(
-    ("files", "told"),
-    [
-        ({}, "there is none of drivers.conf, forwarder.conf, api.conf, rrd.conf"),
-        ({"api": "[DEFAULT]\nsecret word\n"}, "api.conf:2: No ':' or '=' found in assignment\n"),
-    ],
-)
-def test_what_is_no_configuration_is_refused(tmp_path, migrate, files, told):
-    status, said = migrate(**files)
-    assert status == 2
-    assert told in said
-    assert "secret word" not in said
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("section", "told"),
-    [
-        ("driver = Ipmi\nprobes = ['a']\nparameters = {'host': 'x'", "probes or parameters is no dict of Python"),
-        ("driver = Ipmi\nprobes = a, b\n", "probes or parameters is no list of Python"),
-        ("driver = Ipmi\nprobes = []\n", "it names no probe"),
-        ("driver = Ipmi\nprobes = ['a']\n", "parameters lack 'host'"),
-        ("driver = Snmp\nprobes = ['a']\nparameters = {'ip': 'x'}\n", "parameters lack 'oid'"),
-        ("driver = Snmp\nprobes = ['a']\nparameters = {'protocol': 'v2'}\n", "there is no version 'v2' of SNMP"),
-        ("driver = Shell\nprobes = ['a']\n", "there is no driver 'Shell'"),
-        ("probes = ['a']\n", "there is no driver ''"),
-    ],
-)
-def test_a_section_that_makes_no_sense_is_a_comment(tmp_path, migrate, section, told):
-    status, said = migrate(drivers=f"[DEFAULT]\n[w]\n{section}")
-    assert status == 0
-    assert f"old/drivers.conf:2: [w]: not converted, a comment now: {told}" in said
-    assert f"# Not converted: {told}" in (tmp_path / "new" / "drivers.conf").read_text()
-
-
 def test_passwords_are_closed_to_others_where_the_file_was_not(tmp_path, migrate):
     path = tmp_path / "new" / "drivers.conf"
     path.parent.mkdir()
@@ -397,15 +223,6 @@ def test_passwords_are_closed_to_others_where_the_file_was_not(tmp_path, migrate
     assert migrate(drivers=DRIVERS)[0] == 0
     assert "password = " in path.read_text()
     assert not path.stat().st_mode & 0o007
-
-
-def test_what_was_left_out_is_told_also_where_the_result_has_a_mistake(migrate):
-    bmc = "[bmc]\ndriver = Ipmi\nprobes = ['a']\nparameters = {'host': 'x', 'username': 'u', 'size': 1}\n"
-    status, said = migrate(drivers=bmc)
-    assert status == 2
-    assert "old/drivers.conf:4: [bmc] parameters: 'size' has no counterpart; left out\n" in said
-    assert "Written: new/drivers.conf; 1 probes" in said
-    assert "[bmc] password: is empty" in said
 
 
 def test_without_keystone_the_api_answers_this_machine_only(tmp_path, migrate):
