@@ -75,9 +75,9 @@ class Turns:
             time.sleep(max(begun + sent / self._rate - time.monotonic(), 0))
         return sent
 
-    def _keep(self, frame: bytes) -> None:
+    def _keep(self, *frame: Any) -> None:
         if self._is_kept:
-            self.spool.hand(frame)
+            self.spool.hand_numbered(*frame)
 
     def _look(self) -> None:
         """Note how long what has been committed since the last look waited for it."""

@@ -73,11 +73,11 @@ class Publisher:
         *,
         boot: int | None = None,
         bind: bool = True,
-        keep: Callable[[bytes], None] | None = None,
+        keep: Callable[[bytes, int, int, float, bytes], None] | None = None,
         spool: Spool | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """``keep`` is given each frame of measurements, and must not wait. A single key signs all.
+        """``keep`` is given (topic, boot, seq, timestamp, frame) of measurements, and must not wait. A key signs all.
 
         NATS servers are connected to; what waits for them in a ``spool``, which keep() fills, outlives us.
         """
@@ -178,7 +178,7 @@ class Publisher:
         frame = sign(self._keys.newest(topic, message.timestamp), topic, encode(message))
         self._socket.send(frame)
         if self._keep is not None:
-            self._keep(frame)
+            self._keep(topic, message.boot, message.seq, message.timestamp, frame)
 
     def _revoke(self, sender: "Sender") -> None:
         with self._lock:

@@ -38,8 +38,12 @@ class Site:
         self._replay.close()
 
     def start(self):
-        self.publisher = Publisher(self.bus, KEY, keep=lambda frame: None if self.forgets else self.spool.hand(frame))
+        self.publisher = Publisher(self.bus, KEY, keep=self._keep)
         self.senders = {}
+
+    def _keep(self, *frame):
+        if not self.forgets:
+            self.spool.hand_numbered(*frame)
 
     def restart(self):
         self.publisher.close()

@@ -32,7 +32,10 @@ def test_what_a_spool_lacks_it_asks_of_the_one_before_it(site, branch):
     with before.running():
         heard(before, site)
     spool, endpoint = branch
-    keep, site.publisher._keep = site.publisher._keep, lambda frame: (site.spool.hand(frame), spool.hand(frame))
+    keep, site.publisher._keep = (
+        site.publisher._keep,
+        lambda *frame: (site.spool.hand_numbered(*frame), spool.hand_numbered(*frame)),
+    )
     site.publish(50)
     site.publisher._keep = keep
     site.publish(200)
@@ -55,7 +58,7 @@ def test_a_hole_in_the_middle_of_what_a_spool_has_is_asked_of_the_one_before_it(
         heard(before, site)
     spool, endpoint = branch
     keep = site.publisher._keep
-    site.publisher._keep = both = lambda frame: (keep(frame), spool.hand(frame))
+    site.publisher._keep = both = lambda *frame: (keep(*frame), spool.hand_numbered(*frame))
     site.publish(20)
     site.publisher._keep = keep
     site.publish(20)
@@ -79,7 +82,7 @@ def test_what_may_be_in_a_spool_that_is_away_is_waited_for(site, branch):
     spool, endpoint = branch
     keep = site.publisher._keep
     site.publish(20)
-    site.publisher._keep = lambda frame: (keep(frame), spool.hand(frame))
+    site.publisher._keep = lambda *frame: (keep(*frame), spool.hand_numbered(*frame))
     site.publish(20)
     site.close_replay()
     after = Plugin(site, before.streams.positions(), spools=[endpoint])

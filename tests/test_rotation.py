@@ -45,7 +45,7 @@ class Site:
         self.spool = Spool(directory / "spool", max_bytes=64 << 20, max_age=1e9)
         self._closing.enter_context(running(self.spool.run))
         self._closing.enter_context(running(Service(self._replay, directory / "spool").run))
-        self.publisher = Publisher(self._bus, KeyFile(self.drivers_file, clock=self.clock), keep=self.frames.append)
+        self.publisher = Publisher(self._bus, KeyFile(self.drivers_file, clock=self.clock), keep=self._note)
         self._closing.callback(self.publisher.close)
         proxy, bound = Proxy([self._bus], forwarded, keep=self.spool.hand), threading.Event()
         threads = [threading.Thread(target=run, daemon=True) for run in (lambda: proxy.run(bound.set), proxy.capture)]
@@ -55,6 +55,9 @@ class Site:
         self._closing.callback(proxy.stop)
         assert bound.wait(5)
         self._senders = [self.publisher.sender(name, 1.0) for name in WATTMETERS]
+
+    def _note(self, *numbers_and_frame):
+        self.frames.append(numbers_and_frame[-1])
 
     def publish(self, seconds=1):
         """Let so many seconds pass, in each of which every wattmeter is measured twice."""

@@ -60,7 +60,7 @@ class Site:
         self.closing.enter_context(running(self.spool.run))
         self.service = Service(self.replay, directory / "spool", transport=transport)
         self.closing.enter_context(running(self.service.run))
-        self.publisher = Publisher(self.bus, KEY, keep=self.spool.hand, transport=transport)
+        self.publisher = Publisher(self.bus, KEY, keep=self.spool.hand_numbered, transport=transport)
         self.closing.callback(self.publisher.close)
         self.sender = self.publisher.sender("lyon.pdu1", 1.0)
 

@@ -79,7 +79,7 @@ class Daemon:
                 conf.probes_endpoint,
                 keys,
                 boot=next_boot(boots),
-                keep=None if spool is None else spool.hand,
+                keep=None if spool is None else spool.hand_numbered,
                 spool=spool,
                 transport=transport,
             )

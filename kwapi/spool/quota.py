@@ -7,7 +7,7 @@ that is too small for it is kept for less long, without a hole.
 
 from collections.abc import Iterable
 
-from kwapi.spool.segment import Frame
+from kwapi.spool.segment import Row
 
 SHARE = 0.25  # of a segment that one topic may fill in any case; more where there are fewer than four
 WHILE = 0.25  # of a segment's time for which it waits then
@@ -33,7 +33,7 @@ class Quota:
         """Return the topics of the wattmeters that are in it."""
         return self._wattmeters.keys()
 
-    def refuse(self, frame: Frame, elapsed: float) -> str | None:
+    def refuse(self, frame: Row, elapsed: float) -> str | None:
         """Return why a frame may not be kept, None if it may; ``elapsed`` of the segment's time, from 0 to 1."""
         topic, boot, _, _, content = frame
         wattmeter = self._wattmeters.get(topic)

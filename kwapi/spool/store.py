@@ -20,7 +20,7 @@ from threading import Event, Lock, Thread
 
 from kwapi.errors import BadMessage, ConfigError
 from kwapi.spool.quota import Quota
-from kwapi.spool.segment import ERRORS, Frame, Segment, identity, is_damage, read_frame, remove, size_of
+from kwapi.spool.segment import ERRORS, Row, Segment, identity, is_damage, read_frame, remove, size_of
 
 LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Spool:
         self._max_age = max_age
         self._clock = clock
         self._steady_clock = steady_clock
-        self._waiting: list[bytes] = []
+        self._waiting: list[Row] = []
         self._waiting_bytes = 0
         self._mutex = Lock()  # of what waits
         self._has_some = Event()
@@ -85,12 +85,19 @@ class Spool:
             self._fail(error)
 
     def hand(self, frame: bytes) -> None:
-        """Have a frame kept; it is dropped if too many wait."""
+        """Have a frame kept; it is dropped if it is none, or too many wait."""
+        try:
+            self.hand_numbered(*read_frame(frame))
+        except BadMessage:
+            self.dropped["malformed"] += 1
+
+    def hand_numbered(self, topic: bytes, boot: int, seq: int, timestamp: float, frame: bytes) -> None:
+        """Have a frame kept, by one who knows what it says of itself; it is dropped if too many wait."""
         with self._mutex:
             if self._waiting_bytes + len(frame) > WAITING_BYTES or len(self._waiting) >= WAITING:
                 self.dropped["too many wait"] += 1
                 return
-            self._waiting.append(frame)
+            self._waiting.append((topic, boot, seq, timestamp, frame))
             self._waiting_bytes += len(frame)
             if len(self._waiting) == 1:
                 self._has_some.set()
@@ -107,8 +114,9 @@ class Spool:
         syncing = Thread(target=self._sync_on, args=(done := Event(),), name="spool sync", daemon=True)
         syncing.start()
         while not stop.is_set() or self._waiting:
-            if frames := self._gather(stop):
-                self.keep(frames)
+            if self._has_some.wait(IDLE):
+                stop.wait(GROUP)
+                self.flush()
             if (now := self._steady_clock()) - tidied_at >= SYNC:
                 self._guard(self.tidy)
                 tidied_at = now
@@ -117,8 +125,11 @@ class Spool:
         self._guard(self.tidy)
         self.close()
 
-    def keep(self, frames: Sequence[bytes]) -> None:
-        """Write frames now; those that cannot be are dropped, counted and told once."""
+    def flush(self) -> None:
+        """Write what was handed in; what cannot be is dropped, counted and told once."""
+        with self._mutex:
+            frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            self._has_some.clear()
         for some in self._transactions(frames):
             if self._steady_clock() < self._retry_at or not self._guard(self._open):
                 self.dropped["disk"] += len(some)
@@ -163,38 +174,24 @@ class Spool:
             except OSError as error:
                 self._fault = error
 
-    def _gather(self, stop: Event) -> list[bytes]:
-        """Return what was handed in, [] if nothing was for a while."""
-        if not self._has_some.wait(IDLE):
-            return []
-        stop.wait(GROUP)
-        with self._mutex:
-            frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            self._has_some.clear()
-        return frames
-
-    def _transactions(self, frames: Sequence[bytes]) -> Iterator[list[Frame]]:
+    def _transactions(self, frames: Sequence[Row]) -> Iterator[list[Row]]:
         """Yield frames that are written together: so many that a segment can be left in time."""
-        together: list[Frame] = []
+        together: list[Row] = []
         size = 0
-        for each in frames:
-            try:
-                frame = read_frame(each)
-            except BadMessage:
-                self.dropped["malformed"] += 1
-                continue
-            if len(each) > self._log_bytes:
+        for frame in frames:
+            length = len(frame[-1])
+            if length > self._log_bytes:
                 self.dropped["too large"] += 1
                 continue
-            size += len(each)
+            size += length
             if size > self._log_bytes:
                 yield together
-                together, size = [], len(each)
+                together, size = [], length
             together.append(frame)
         if together:
             yield together
 
-    def _admit(self, frames: Sequence[Frame]) -> list[Frame]:
+    def _admit(self, frames: Sequence[Row]) -> list[Row]:
         """Return the frames that may be kept, so that one wattmeter leaves room for the others."""
         elapsed = (self._steady_clock() - self._begun) / self._segment_seconds
         admitted = []
@@ -205,7 +202,7 @@ class Spool:
                 admitted.append(frame)
         return admitted
 
-    def _write(self, frames: Sequence[Frame]) -> None:
+    def _write(self, frames: Sequence[Row]) -> None:
         if self._segment is not None and frames:
             self._segment.add(frames)
             self.kept += len(frames)

@@ -31,7 +31,7 @@ class Source:
         self._closing = ExitStack()
         self.spool = Spool(self._directory, max_bytes=64 << 20, max_age=3600.0)
         self._closing.enter_context(running(self.spool.run))
-        self.publisher = Publisher(self._endpoint, KEY, boot=boot, keep=self.spool.hand, spool=self.spool)
+        self.publisher = Publisher(self._endpoint, KEY, boot=boot, keep=self.spool.hand_numbered, spool=self.spool)
         self._senders = {}
 
     def publish(self, count, wattmeter="lyon.pdu1"):

@@ -71,7 +71,7 @@ class Scene:
         )
         service = Service(self.replay, self.directory, damaged=self.spool.distrust)
         self.published = self.live = 0
-        self.publisher = Publisher(self.bus, KEY, keep=self.spool.hand)
+        self.publisher = Publisher(self.bus, KEY, keep=self.spool.hand_numbered)
         self._sender = self.publisher.sender(NAME, 1.0)
         self.gate = Gate(KeyRing([KEY]))
         live = Subscriber([self.bus], [], self.gate)

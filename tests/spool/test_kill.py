@@ -21,7 +21,7 @@ from tests.messages import KEY
 from tests.spool.test_kill import RECORD
 spool = Spool(sys.argv[1] + "/spool", max_bytes=1 << 26, max_age=3600.0)
 threading.Thread(target=spool.run, args=(threading.Event(),), daemon=True).start()
-publisher = Publisher(f"ipc://{sys.argv[1]}/bus", KEY, boot=7, keep=spool.hand)
+publisher = Publisher(f"ipc://{sys.argv[1]}/bus", KEY, boot=7, keep=spool.hand_numbered)
 sender = publisher.sender("lyon.pdu1", 1.0)
 seq = 0
 while True:
