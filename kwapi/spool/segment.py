@@ -11,7 +11,7 @@ the daemon, opens a segment that is written. One that was left is complete and n
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from errno import ENOENT
 from math import isfinite
@@ -37,7 +37,8 @@ LAYOUT = f"""
     commit;
 """
 INSERT = "insert or ignore into frame values"
-TOGETHER = 64  # rows in one statement: Python gives its lock away at each, and takes it back
+TOGETHER = 128  # rows in one statement: Python gives its lock away at each, and takes it back
+STATEMENTS = TOGETHER + 8  # that are kept compiled: one for each number of rows
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a damaged file has words that are none
 BUSY = 1.0  # seconds to wait for a reader that has the file locked
 MAX_TOPIC = NAME_BYTES + len(".")
@@ -111,16 +112,18 @@ class Segment:
         """Return the runs of publishers that it has frames of."""
         return self._sources.keys()
 
-    def add(self, frames: Iterable[Row]) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
         """Write frames, all or none; one that is there already stays as it is."""
-        self._connection.execute("begin immediate")
         values: list[object] = []
-        for topic, boot, *columns in frames:
+        for topic, boot, *columns in rows:
             values += (self._sources.get((topic, boot)) or self._new_source(topic, boot), *columns)
+        if len(rows) > TOGETHER:
+            self._begin()
         for begin in range(0, len(values), 4 * TOGETHER):
             some = values[begin : begin + 4 * TOGETHER]
             self._connection.execute(f"{INSERT} {', '.join(['(?, ?, ?, ?)'] * (len(some) // 4))}", some)  # noqa: S608
-        self._connection.execute("commit")
+        if self._connection.in_transaction:
+            self._connection.execute("commit")
 
     def sync(self) -> None:
         """Have what was added survive a power loss; for any thread, also while this one writes or closes it."""
@@ -155,7 +158,13 @@ class Segment:
     def _find_files(self) -> list[tuple[int, int]]:
         return [identity(path) for path in (self.path, log_of(self.path))]
 
+    def _begin(self) -> None:
+        """Make one transaction of several statements."""
+        if not self._connection.in_transaction:
+            self._connection.execute("begin immediate")
+
     def _new_source(self, topic: bytes, boot: int) -> int:
+        self._begin()
         number = len(self._sources) + 1
         self._connection.execute("insert into source values (?, ?, ?)", (number, topic, boot))
         self._sources[topic, boot] = number
@@ -174,7 +183,7 @@ def _create(path: Path) -> None:
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Return a connection to a segment that is, or may be, written by this process."""
     uri = f"{path.absolute().as_uri()}?mode={mode}&vfs=unix-excl"
-    return sqlite3.connect(uri, timeout=BUSY, isolation_level=None, uri=True)
+    return sqlite3.connect(uri, timeout=BUSY, isolation_level=None, uri=True, cached_statements=STATEMENTS)
 
 
 def check_format(connection: sqlite3.Connection) -> None:
