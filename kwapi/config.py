@@ -66,8 +66,9 @@ class Reader:
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
-        self.conf.register_opt(STATE_DIR)
-        self.conf.set_default(STATE_DIR.name, default_state_dir(environ))
+        self.conf.register_opts([option for option in OPTIONS[daemon] if option.name == STATE_DIR.name])
+        if place := environ.get(DEFAULT_STATE_DIR):
+            self.conf.set_default(STATE_DIR.name, place)
         values = self.values(DEFAULT, OPTIONS[daemon])
         for key, problem in plaintext_problems(values):
             self.mistake(DEFAULT, key, problem)

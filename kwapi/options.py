@@ -17,12 +17,13 @@ from kwapi.option_types import (
     Timezone,
 )
 
-STATE_DIR = cfg.StrOpt(
-    "state_dir",
-    default="/var/lib/kwapi",
-    help="Directory for what must survive a restart: the signing key, energy registers, RRD files.",
-)
-COMMON = (
+
+def _state_dir(default: str, what: str) -> cfg.Opt:
+    return cfg.StrOpt("state_dir", default=default, help=f"Directory for what must survive a restart: {what}.")
+
+
+STATE_DIR = _state_dir("/var/lib/kwapi", "the signing key, energy registers, RRD files")
+LOG = (
     cfg.StrOpt(
         "log_level", default="info", choices=["debug", "info", "warning", "error"], help="Least severe event logged."
     ),
@@ -33,8 +34,8 @@ COMMON = (
         help="plain: a line for each event, in the journal with its priority; json: an object for each, with time, "
         "level, logger, message and what else is known, such as the wattmeter.",
     ),
-    STATE_DIR,
 )
+COMMON = (*LOG, STATE_DIR)
 KEY_FILE = cfg.Opt(
     "signing_key_file",
     type=PrivateFile(),
@@ -217,7 +218,9 @@ OPTIONS: Mapping[str, Sequence[cfg.Opt]] = {
         *_metrics("the health of all and the spool"),
     ),
     "forwarder": (
-        *COMMON,
+        *LOG,
+        # Its own, since it is another user to whom the secrets of the others are closed.
+        _state_dir("/var/lib/kwapi-forwarder", "the keys of those that it knows, what it keeps"),
         cfg.ListOpt(
             "probes_endpoint",
             item_type=BusEndpoint(),

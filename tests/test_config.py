@@ -91,6 +91,8 @@ def test_state_is_kept_in_its_own_place_where_nothing_says_another(tmp_path):
     silent, other = written(tmp_path, "[DEFAULT]\n"), written(tmp_path, "[DEFAULT]\nstate_dir = /srv/k\n", "b.conf")
     checkout = {"KWAPI_DEFAULT_STATE_DIR": "/checkout/var"}
     assert Reader("api", [silent], {}).conf.state_dir == "/var/lib/kwapi"
+    assert Reader("forwarder", [silent], {}).conf.curve_clients_dir == "/var/lib/kwapi-forwarder/clients"
+    assert Reader("forwarder", [silent], checkout).conf.state_dir == "/checkout/var"
     conf = Reader("api", [silent], checkout).conf
     assert (conf.state_dir, conf.signing_key_file) == ("/checkout/var", "/checkout/var/signing.key")
     assert Reader("api", [other], checkout).conf.state_dir == "/srv/k"
