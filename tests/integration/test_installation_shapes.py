@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kwapi.options import OPTIONS
 from tests.integration.daemons import Site, free_port
 from tests.test_layers import ROOT
 from tests.waiting import eventually
@@ -24,10 +25,18 @@ TEXT = (ROOT / "docs/installation.md").read_text("utf-8")
 METER = "\n[{0}.pdu1]\ndriver = dummy\nload = steady\nwatts = 3600\ninterval = 0.1\nprobes = {0}-1\n"
 
 
+BESIDE = "A second site, beside a machine that has all"
+OWNER = {"kwapi": ("drivers", "api", "rrd"), "kwapi-forwarder": ("forwarder",)}  # of directories, and their daemons
+
+
+def section_of(heading):
+    """Return a section of the document, up to the next heading."""
+    return re.split(r"\n##+ ", TEXT.partition(f"# {heading}\n")[2])[0]
+
+
 def blocks(heading):
     """Return the configurations of a section of the document, by file."""
-    section = TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"```ini (\w+)\.conf\n(.*?)```", section, re.DOTALL))
+    return dict(re.findall(r"```ini (\w+)\.conf\n(.*?)```", section_of(heading), re.DOTALL))
 
 
 class Machine(Site):
@@ -45,8 +54,9 @@ class Machine(Site):
         """Take a daemon's configuration of the document."""
         text = re.sub(r"tcp://\S*?:(\d+)", lambda found: f"tcp://127.0.0.1:{self.ports[found[0]]}", text)
         text = text.replace("/run/kwapi/drivers", str(self.directory)).replace(
-            ":kwapi-forwarder", f":{grp.getgrgid(os.getgid()).gr_name}"
+            "/run/kwapi/forwarder", str(self.state_of("forwarder"))
         )
+        text = text.replace(":kwapi-forwarder", f":{grp.getgrgid(os.getgid()).gr_name}")
         text = re.sub(r"/run/credentials/\S+/", f"{self.directory}/", text)
         text = text.replace("/var/lib/kwapi-forwarder", str(self.state_of("forwarder")))
         (self.directory / f"{daemon}.conf").write_text(f"{text}state_dir = {self.state_of(daemon)}\n{further}")
@@ -147,3 +157,47 @@ def test_several_sites_are_believed_each_for_its_own_wattmeters(tmp_path):
         key.write_text(lines)
         read_by_office(plugins, forwarder, hub, {name: text.replace("pdus.", "hub.") for name, text in office.items()})
         plugins.await_new_values("lyon-1", "paris-1")
+
+
+def test_a_second_site_is_added_to_a_machine_that_has_all(tmp_path):
+    site, shape, ports = blocks("Several sites"), blocks(BESIDE), {}
+    hosts = dict.fromkeys(("5555", "5565"), "paris.example.org")
+    with Machine(tmp_path / "all", Ports({}, ports)) as all_, Machine(tmp_path / "paris", Ports(hosts, ports)) as paris:
+        paris.configure("drivers", site["drivers"], METER.format("paris"))
+        key = paris.directory / "state/signing.key"
+        paris.kwapi("keygen", "--signing", str(key), "--wattmeters", "paris")
+        all_.configure("drivers", shape["drivers"], METER.format("lyon"))
+        all_.configure("forwarder", shape["forwarder"])
+        all_.configure("api", shape["api"], f"port = {all_.api_port}\nacl_enabled = false\n")
+        all_.configure("rrd", shape["api"], f"port = {all_.rrd_port}\n")
+        all_.start("drivers")
+        with (all_.directory / "state/signing.key").open("a") as file:
+            file.write(key.read_text())
+        endpoints = (f"tcp://paris.example.org:{port}" for port in ("5555", "5565"))
+        all_.trust("forwarder", paris, "drivers", *endpoints)
+        paris.let_in("drivers", all_, "forwarder")
+        paris.start("drivers")
+        all_.kwapi("check", "--config-dir", str(all_.directory))
+        all_.start("forwarder", "api", "rrd")
+        all_.await_new_values("lyon-1", "paris-1")
+        eventually(lambda: all_.page("/graph/minute/paris-1.png").startswith(b"\x89PNG"), 60)
+
+
+@pytest.mark.parametrize("heading", ["A site with a forwarder", "Several sites", BESIDE])
+def test_the_public_keys_are_put_where_the_daemons_look_for_them(heading):
+    """For the commands of the document name directories, and its configurations rely on the defaults."""
+    used = set(re.findall(r"/var/lib/([\w-]+)/(clients|servers)\b", section_of(heading)))
+    assert used
+    for owner, which in used:
+        options = [
+            option.default.replace("$state_dir", default_of("state_dir", daemon))
+            for daemon in OWNER[owner]
+            for option in OPTIONS[daemon]
+            if option.dest == f"curve_{which}_dir"
+        ]
+        assert f"/var/lib/{owner}/{which}" in options
+
+
+def default_of(name, daemon):
+    """Return the default of an option."""
+    return next(option.default for option in OPTIONS[daemon] if option.dest == name)
