@@ -109,6 +109,12 @@ def test_what_the_document_says_after_the_installation_works(machine):
     assert "showing graphs" in shown
 
 
+def test_what_is_first_written_under_a_narrow_umask_is_read_by_the_daemons(machine):
+    machine.do("rm -r /etc/kwapi\numask 077\nkwapi init")
+    machine.start()
+    eventually(lambda: sum(machine.energies().values()) > 0, PATIENT)
+
+
 def test_simulated_wattmeters_are_read_over_their_protocols(machine):
     """So the libraries work with what the unit lets them do, and so do the helper processes of ipmi."""
     machine.configure(drivers="[DEFAULT]\n")

@@ -6,21 +6,19 @@ files are those of the daemons under systemd; in any other directory they keep t
 
 import argparse
 import os
-import pwd
 import shlex
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+from pwd import struct_passwd
 
 from kwapi import service
+from kwapi.cli.ownership import give, make_directory, share, user_of_daemons
 from kwapi.config import PATHS, default_state_dir
 from kwapi.credentials import OTHERS
 from kwapi.errors import ConfigError
 from kwapi.keys import make_key_file
 
 HELP = "write a first configuration"
-USER = "kwapi"  # as whom systemd runs the daemons
 KEY = "signing.key"
 KEPT = "is there already, and stays as it is"
 SECTION = "[DEFAULT]"
@@ -61,21 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def write_files(directory: Path) -> list[str]:
     """Write the files that are missing; return what became of each."""
-    is_installed, state = directory == PATHS, state_of(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    is_installed, state, user = directory == PATHS, state_of(directory), heir_of(directory)
+    make_directory(directory)
     said = []
     for daemon in OPTIONS:
         path = directory / f"{daemon}.conf"
         place = "" if is_installed else f"state_dir = {str(state).replace('$', '$$')}\n"
-        did = write_file(path, place + OPTIONS[daemon], SECTIONS.get(daemon, ""), PRIVATE.get(daemon, 0o644))
+        did = write_file(path, place + OPTIONS[daemon], SECTIONS.get(daemon, ""), PRIVATE.get(daemon, 0o644), user)
         said.append(f"{path}: {did}")
     key = state / KEY
     is_new = not state.exists()
     if not make_key_file(key):
         return [*said, f"{key}: {KEPT}"]
-    if os.geteuid() == 0 and is_installed:
-        for path in (state, key) if is_new else (key,):
-            _give(path, lambda user: (user.pw_uid, user.pw_gid))
+    if user:
+        give(user, *((state, key) if is_new else (key,)))
     return [*said, f"{key}: a new signing key, mode 0600"]
 
 
@@ -84,15 +81,26 @@ def state_of(directory: Path) -> Path:
     return Path(default_state_dir()) if directory == PATHS else directory / "state"
 
 
-def write_file(path: Path, options: str, sections: str, mode: int) -> str:
-    """Write a file, or add to one that sets nothing yet; return what was done."""
+def heir_of(directory: Path) -> struct_passwd | None:
+    """Return whose that is which root writes for the daemons under systemd; raise ConfigError if they have no user."""
+    return user_of_daemons() if directory == PATHS and os.geteuid() == 0 else None
+
+
+def write_file(path: Path, options: str, sections: str, mode: int, user: struct_passwd | None = None) -> str:
+    """Write a file, or add to one that sets nothing yet; return what was done.
+
+    One that is closed to others is read by the group of a user.
+    """
     try:
         before = text_of(path)
     except FileNotFoundError:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "w", encoding="utf-8") as file:
+            if os.geteuid() == 0:
+                os.fchmod(descriptor, mode)  # whatever the umask, or the daemons could not read it
             file.write("\n".join(part for part in (f"{SECTION}\n{options}", sections) if part))
-        _share(path, mode)
+        if user and not mode & OTHERS:
+            share(user, path)
         return "written"
     if not sets_nothing(before):
         return KEPT
@@ -104,7 +112,8 @@ def write_file(path: Path, options: str, sections: str, mode: int) -> str:
         access = os.fstat(file.fileno()).st_mode & 0o777
         if access & OTHERS and not mode & OTHERS:
             os.fchmod(file.fileno(), access & ~OTHERS)  # before a password stands there
-            _share(path, mode)
+            if user:
+                share(user, path)
         file.write(("" if before.endswith("\n") or not before else "\n") + added)
     return "added to, since it set nothing yet"
 
@@ -121,18 +130,6 @@ def sets_nothing(text: str) -> bool:
     """Return whether a file has neither an option nor a section beside [DEFAULT]."""
     lines = (line.strip() for line in text.split("\n"))
     return {line for line in lines if line and not line.startswith(("#", ";"))} <= {SECTION}
-
-
-def _share(path: Path, mode: int) -> None:
-    """Let the daemons read a file that is closed to others, if we are root."""
-    if os.geteuid() == 0 and not mode & OTHERS:
-        _give(path, lambda user: (-1, user.pw_gid))
-
-
-def _give(path: Path, ids: Callable[[pwd.struct_passwd], tuple[int, int]]) -> None:
-    """Let the user of the daemons have a file, if there is one."""
-    with suppress(KeyError):
-        os.chown(path, *ids(pwd.getpwnam(USER)), follow_symlinks=False)
 
 
 def next_steps(directory: Path) -> list[str]:

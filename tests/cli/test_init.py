@@ -1,11 +1,24 @@
+import os
+import pwd
 import stat
 
 import pytest
 
 from kwapi.cli.init import sets_nothing, write_file
 from kwapi.cli.main import main
+from kwapi.cli.ownership import user_of_daemons
+from kwapi.errors import ConfigError
 from kwapi.keys import read
 from tests.integration.daemons import DAEMONS
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for another user")
+
+
+@pytest.fixture
+def narrow_umask():
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 def mode(path):
@@ -92,3 +105,27 @@ def test_a_file_that_is_no_text_is_told(tmp_path, capsys):
     (tmp_path / "api.conf").write_bytes(b"# caf\xe9\n")
     assert main(["init", "--directory", str(tmp_path)]) == 2
     assert f"{tmp_path}/api.conf: is not UTF-8: byte 5\n" in capsys.readouterr().err
+
+
+@needs_root
+def test_what_root_writes_is_read_by_the_daemons_whatever_the_umask(directory, narrow_umask):
+    assert main(["init", "--directory", str(directory)]) == 0
+    assert [mode(directory / f"{daemon}.conf") for daemon in DAEMONS] == [0o640, 0o644, 0o640, 0o644]
+    assert mode(directory) == mode(directory.parent) == 0o755
+    assert mode(directory / "state") == 0o700
+
+
+@needs_root
+@pytest.mark.parametrize("before", ["", "[DEFAULT]\n"])
+def test_a_file_that_is_closed_to_others_is_of_the_group_of_the_daemons(tmp_path, narrow_umask, before):
+    path, nobody = tmp_path / "api.conf", pwd.getpwnam("nobody")
+    if before:
+        path.write_text(before)
+        path.chmod(0o644)
+    write_file(path, "acl_enabled = false\n", "", 0o640, nobody)
+    assert (mode(path), path.stat().st_uid, path.stat().st_gid) == (0o640, 0, nobody.pw_gid)
+
+
+def test_a_user_that_is_not_there_is_told():
+    with pytest.raises(ConfigError, match="there is no user kwapi-nobody.*systemd-sysusers"):
+        user_of_daemons("kwapi-nobody")

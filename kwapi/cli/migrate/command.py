@@ -5,22 +5,20 @@ line; sections of wattmeters that nothing reads any more become comments.
 """
 
 import argparse
-import os
-import pwd
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from kwapi import service
 from kwapi.cli.check import configurations_of, readers_of
-from kwapi.cli.init import KEY, PRIVATE, USER, sets_nothing, state_of, text_of, write_file
+from kwapi.cli.init import KEY, PRIVATE, heir_of, sets_nothing, state_of, text_of, write_file
 from kwapi.cli.migrate.daemons import convert, keystone, lacks, report_rest
 from kwapi.cli.migrate.history import old_name, take_over
 from kwapi.cli.migrate.old import OldSection, Report, is_true, read_old, written
 from kwapi.cli.migrate.wattmeters import Wattmeters
-from kwapi.config import DEFAULT, PATHS
+from kwapi.cli.ownership import give, make_directory
+from kwapi.config import DEFAULT
 from kwapi.errors import ConfigError
 from kwapi.keys import make_key_file
 from kwapi.options import OPTIONS
@@ -52,14 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         files, names = converted(arguments.old, new, report)
         refuse_to_replace(files)
-        new.mkdir(parents=True, exist_ok=True)
+        user = heir_of(new)
+        make_directory(new)
         for path, (options, sections) in files.items():
-            write_file(path, options, sections, PRIVATE.get(path.stem, 0o644))
+            write_file(path, options, sections, PRIVATE.get(path.stem, 0o644), user)
         state = state_of(new)
         make_key_file(state / KEY)
         taken = histories(arguments.rrd, state / "rrd", names, report) if arguments.rrd else 0
-        if new == PATHS:
-            give(state, state / KEY, state / "rrd", *(state / "rrd").glob("*.rrd"))
+        if user:
+            give(user, state, state / KEY, state / "rrd", *(state / "rrd").glob("*.rrd"))
     except ConfigError as error:
         return service.refuse(error)
     except OSError as error:
@@ -116,6 +115,8 @@ def read_access(
     wanted = is_true(default.take("acl_enabled", "true" if values else "false"))
     if wanted and not lacks(values):
         options |= {"acl_enabled": "true", "host": "0.0.0.0"}  # noqa: S104 -- as it was
+        told = "listens on all addresses (host = 0.0.0.0), as it did; who may read is asked of Keystone"
+        report.tell(path, default, "acl_enabled", told)
     else:
         options["acl_enabled"] = "false"
         why = f"[{KEYSTONE}] lacks {', '.join(lacks(values))}; " if wanted else ""
@@ -151,14 +152,3 @@ def histories(old: Path, directory: Path, names: Mapping[str, str], report: Repo
         if path.name not in known:
             report.say(f"{path}: is of no probe of drivers.conf; left where it is")
     return taken
-
-
-def give(*paths: Path) -> None:
-    """Let the user of the daemons have what was made, if we are root and there is that user."""
-    if os.geteuid() != 0:
-        return
-    with suppress(KeyError):
-        user = pwd.getpwnam(USER)
-        for path in paths:
-            if path.exists():
-                os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)

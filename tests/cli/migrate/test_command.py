@@ -164,6 +164,7 @@ def taken_over(path, key, values):
         "[site] data_type: every probe measures power",
         "[switch]: not converted, a comment now: there is no driver 'SnmpIn': it counted the bytes of a network",
         "old/forwarder.conf:3: [DEFAULT] probes_endpoint: tcp://10.0.1.1:5000 leaves this machine unencrypted",
+        "[DEFAULT] acl_enabled: listens on all addresses (host = 0.0.0.0), as it did",
         "old/api.conf:7: [DEFAULT] policy_file: its rules are not converted",
         "old/api.conf:9: [DEFAULT] watch_probe: 'taurus-3' names probes",
         "[keystone_authtoken] signing_dir: tokens of that kind are gone",
