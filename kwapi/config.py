@@ -9,6 +9,7 @@ environment overrides all files (environment.py).
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from math import isnan
@@ -26,6 +27,8 @@ from kwapi.options import OPTIONS, STATE_DIR, secret_file
 
 PATHS = Path("/etc/kwapi")
 DEFAULT = "DEFAULT"
+BYTE_ORDER_MARK = "\ufeff"
+COMMENT = re.compile(r"\s[#;]")
 
 Problems = Callable[[cfg.ConfigOpts], Iterable[tuple[str, str]]]
 Sections = Callable[["Reader"], Iterable[str]]
@@ -62,6 +65,7 @@ class Reader:
         self._spellings: dict[str, str] = {}  # name of a section by its name in lower case
         self._repeated: set[str] = set()  # in lower case
         self._keys: dict[str, dict[str, str]] = {}  # place by key, by section
+        self._commented: set[tuple[str, str]] = set()  # sections and keys whose values have what looks like a comment
         files = [each for path in files for each in (*self._drop_ins(path), path)]
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
         self.conf = cfg.ConfigOpts()
@@ -122,6 +126,8 @@ class Reader:
         """
         if section.lower() in self._repeated:
             return
+        if (section, key) in self._commented:
+            text += "; a comment behind a value is part of it, and has a line of its own"
         if (mistake := self.placed(section, key, text)) not in self.mistakes:  # of an option that is read twice
             self.mistakes.append(mistake)
 
@@ -182,6 +188,10 @@ class Reader:
         """Note where sections and keys stand, and what oslo.config would merge; return whether it can be read."""
         try:
             with path.open(encoding="utf-8") as file:
+                if file.read(1) == BYTE_ORDER_MARK:
+                    self.mistakes.append(f"{path}:1: begins with a byte-order mark; save it as UTF-8 without one")
+                    return False
+                file.seek(0)
                 _Places(path, self).parse(file)
             return True
         except OSError as error:
@@ -205,8 +215,8 @@ class Reader:
             return
         self._sections[name] = place
 
-    def note_key(self, section: str, key: str, place: str) -> None:
-        """Note a key's place, or that it stands twice."""
+    def note_key(self, section: str, key: str, value: str, place: str) -> None:
+        """Note a key's place, or that it stands twice; and whether a comment seems to stand behind its value."""
         if section.lower() in self._repeated:
             return
         keys = self._keys.setdefault(section, {})
@@ -214,6 +224,8 @@ class Reader:
             self.mistakes.append(f"{place}: [{section}] {key}: stands at {first} already")
         else:
             keys[key] = place
+        if COMMENT.search(value):
+            self._commented.add((section, key))
 
 
 class _Places(iniparser.BaseParser):
@@ -235,7 +247,7 @@ class _Places(iniparser.BaseParser):
         if not self._section:
             raise iniparser.ParseError("a section such as [DEFAULT] must come first", self.lineno, line)
         split: tuple[str, list[str]] = super()._split_key_value(line)
-        self._reader.note_key(self._section, split[0], f"{self._path}:{self.lineno}")
+        self._reader.note_key(self._section, split[0], " ".join(split[1]), f"{self._path}:{self.lineno}")
         return split
 
     def assignment(self, key: str, value: list[str]) -> None:

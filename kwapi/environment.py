@@ -14,6 +14,7 @@ from kwapi.options import OPTIONS
 
 PREFIX = "KWAPI_"
 DEFAULT_STATE_DIR = "KWAPI_DEFAULT_STATE_DIR"  # where state is kept if nothing says where: a checkout has its own place
+TESTS = ("KWAPI_RECORDINGS", "KWAPI_DEB")  # what the tests of Kwapi take from there
 SECTIONS = {"api": ("keystone_authtoken", "oslo_policy", "machine ")}  # that may be named, or how they begin
 WATTMETERS = "drivers"  # the daemon whose sections may have any name
 
@@ -27,7 +28,7 @@ def unknown_variables(
     configurations: Mapping[str, cfg.ConfigOpts], environ: Mapping[str, str] = os.environ
 ) -> Iterator[str]:
     """Yield a line for each variable that is no option of these daemons, and can be none of the others."""
-    known = {DEFAULT_STATE_DIR} | {variable(option.dest) for options in OPTIONS.values() for option in options}
+    known = {DEFAULT_STATE_DIR, *TESTS} | {variable(option.dest) for options in OPTIONS.values() for option in options}
     begins: tuple[str, ...] = ()  # those of sections that were read
     for daemon, conf in configurations.items():
         sections = {*conf.list_all_sections(), *SECTIONS.get(daemon, ())} - {"DEFAULT"}

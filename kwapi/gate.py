@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kwapi.admission import Admission
 from kwapi.errors import BadMessage
 from kwapi.health import TOPIC, Health, decode_health
+from kwapi.logs import counted
 from kwapi.losses import Losses
 from kwapi.measurement import END, RESERVED, Message, decode, topic_of
 from kwapi.signing import Key, KeyRing
@@ -136,7 +137,7 @@ class Gate:
         self.rejected[error.reason] += 1
         count = self.rejected[error.reason]
         if count == 10 ** (len(str(count)) - 1):
-            LOG.warning("%d messages dropped so far, the last one: %s", count, error)
+            LOG.warning("%s dropped so far, the last one: %s", counted(count, "message"), error)
             if error.reason == "unknown key":
                 ours = ", ".join(self._keys.ids())
                 LOG.warning("is signing_key_file here the same as where kwapi-drivers runs? Here it has %s", ours)

@@ -23,6 +23,11 @@ PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}  # of every record
 
 
+def counted(number: int, noun: str) -> str:
+    """Return so many of something in words, such as 1 message."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class Plain(logging.Formatter):
     """An event as a person reads it; a traceback is in the same line, between bars."""
 

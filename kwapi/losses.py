@@ -5,6 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
+from kwapi.logs import counted
 from kwapi.stream import Lost
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class Losses:
             else:
                 lost[wattmeter] += last + 1 - first
         if lost:
-            LOG.warning("%s%d messages are lost, nobody could repeat them: %s", least, lost.total(), _named(lost))
+            total = counted(lost.total(), "message")
+            LOG.warning("%s%s lost that nobody could repeat: %s", least, total, _named(lost))
         if ends:
             LOG.warning("a publisher was killed, nobody knows whether it had sent more: %s", _named(ends))
 
@@ -47,4 +49,4 @@ def _named(counts: Counter[str]) -> str:
     """Return those of the most messages by name, and how many others there are."""
     some = [f"{wattmeter} ({count})" for wattmeter, count in counts.most_common(NAMED)]
     more = len(counts) - len(some)
-    return ", ".join([*some, f"{more} more wattmeters"] if more else some)
+    return ", ".join([*some, counted(more, "more wattmeter")] if more else some)

@@ -17,6 +17,7 @@ import zmq
 from kwapi.connections import Link
 from kwapi.errors import ConfigError
 from kwapi.fairness import WAITING, Turns
+from kwapi.logs import counted
 from kwapi.measurement import name_problem
 from kwapi.questions import (
     HELLO,
@@ -127,7 +128,8 @@ class Service:
         self.refused[name] += 1
         count = self.refused[name]
         if count == 10 ** (len(str(count)) - 1):
-            LOG.warning("%d questions of %s refused so far, the last one: %s", count, name or "somebody", reason)
+            asked = counted(count, "question")
+            LOG.warning("%s of %s refused so far, the last one: %s", asked, name or "somebody", reason)
 
     def _answer(self, reader: Reader, asked: list[bytes]) -> float:
         """Answer one question; return the bytes that were sent. Without an answer the client asks again."""

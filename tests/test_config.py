@@ -42,6 +42,11 @@ def test_several_files_are_one_configuration(tmp_path):
         ("[DEFAULT]\nprot = 1\n", "api.conf:2: [DEFAULT] prot: unknown option; did you mean port?"),
         ("[DEFAULT]\nport = many\n", "api.conf:2: [DEFAULT] port: "),
         ("[DEFAULT]\nport = 70000\n", "api.conf:2: [DEFAULT] port: "),
+        (
+            "[DEFAULT]\nport = 5000  # as ever\n",
+            "api.conf:2: [DEFAULT] port: '5000  # as ever' is no whole number; a comment behind a value is part of it",
+        ),
+        ("\ufeff[DEFAULT]\nport = 5000\n", "api.conf:1: begins with a byte-order mark; save it as UTF-8 without one"),
         ("[DEFAULT]\nmax_gap = nan\n", "api.conf:2: [DEFAULT] max_gap: is no number"),
         ("[DEFAULT]\nport = 1\nport = 2\n", "api.conf:3: [DEFAULT] port: stands at "),
         ("[DEFAULT]\n[default]\n", "api.conf:2: [default]: the section stands at "),

@@ -34,6 +34,7 @@ def test_a_name_is_that_of_section_and_option():
 
 def test_options_of_all_daemons_are_known(configurations):
     names = ("KWAPI_PORT", "KWAPI_KWH_PRICE", "KWAPI_FORWARDER_ENDPOINT", "KWAPI_DEFAULT_STATE_DIR")
+    names += ("KWAPI_RECORDINGS", "KWAPI_DEB")  # of the tests
     names += ("KWAPI_LYON_PDU_1__COMMUNITY", "KWAPI_MACHINE_WEB_1__PROBES")
     assert told(configurations, *names) == []
 

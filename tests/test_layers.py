@@ -141,7 +141,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.simulator.app",),
     ("kwapi.simulator.__main__",),
     ("kwapi.cli.energy", "kwapi.cli.files", "kwapi.cli.ownership", "kwapi.cli.surroundings"),
-    ("kwapi.cli.discover.found", "kwapi.cli.discover.arguments"),
+    ("kwapi.cli.discover.found", "kwapi.cli.discover.arguments", "kwapi.cli.neighbours"),
     (
         "kwapi.cli.discover.ipmi",
         "kwapi.cli.discover.modbus",

@@ -30,7 +30,7 @@ def test_what_is_lost_is_told_once(lost, losses, clock, caplog):
     clock.now += 100
     losses.look()
     assert caplog.messages == [
-        "5 messages are lost, nobody could repeat them: lyon.pdu1 (4), lyon.pdu2 (1)",
+        "5 messages lost that nobody could repeat: lyon.pdu1 (4), lyon.pdu2 (1)",
     ]
 
 
@@ -38,7 +38,7 @@ def test_ten_thousand_wattmeters_fill_a_line_only(lost, losses, caplog):
     lost += [Lost(f"pdu{number}.".encode(), 7, 0, 0) for number in range(1000)]
     losses.look()
     assert caplog.messages == [
-        "at least 1000 messages are lost, nobody could repeat them: pdu0 (1), pdu1 (1), pdu2 (1), 997 more wattmeters"
+        "at least 1000 messages lost that nobody could repeat: pdu0 (1), pdu1 (1), pdu2 (1), 997 more wattmeters"
     ]
 
 

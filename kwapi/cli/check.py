@@ -1,5 +1,7 @@
 """``kwapi check``: every mistake in the configuration of the daemons, and in the files and directories it refers to.
 
+Of the files of one directory it warns where two daemons want one port, or one listens where no other publishes.
+
 It checks the configurations that are there, or the files that are given; drop-in directories (drivers.conf.d) and the
 environment (KWAPI_...) are read as the daemons read them. The exit status is 2 if a daemon would not start, or would
 not do what is written there; warnings leave it 0.
@@ -15,6 +17,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from kwapi import service
+from kwapi.cli.neighbours import compare
 from kwapi.cli.surroundings import look
 from kwapi.config import DEFAULT, PATHS, Problems, Reader, Sections, no_problems, no_sections, read
 from kwapi.drivers.wattmeter import read_wattmeters
@@ -32,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", default=[], help="such as api.conf; the name says whose it is"
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        default=[],
+        help="such as api.conf; the name says whose it is; or a directory",
     )
     either.add_argument("--config-dir", type=Path, metavar="DIR", default=PATHS, help="directory (%(default)s)")
     parser.add_argument("--only", choices=list(OPTIONS), metavar="NAME", help=f"of one daemon: {', '.join(OPTIONS)}")
@@ -59,18 +67,20 @@ def run(arguments: argparse.Namespace) -> int:
 def files_of(arguments: argparse.Namespace) -> dict[str, Path]:
     """Return the files to check, by daemon; raise ConfigError if there are none."""
     only: str | None = arguments.only
-    if not arguments.files:
-        named = {daemon: arguments.config_dir / f"{daemon}.conf" for daemon in OPTIONS if only in (None, daemon)}
+    given: list[Path] = arguments.files
+    directory: Path = given[0] if len(given) == 1 and given[0].is_dir() else arguments.config_dir
+    if not given or directory in given:
+        named = {daemon: directory / f"{daemon}.conf" for daemon in OPTIONS if only in (None, daemon)}
         files = {daemon: path for daemon, path in named.items() if path.exists() or only}
         if not files:
             names = ", ".join(path.name for path in named.values())
-            raise ConfigError(f"{arguments.config_dir}: there is none of {names}; kwapi init makes a first one")
+            raise ConfigError(f"{directory}: there is none of {names}; kwapi init makes a first one")
         return files
     files = {}
-    for path in arguments.files:
+    for path in given:
         daemon = only or path.stem
         if daemon not in OPTIONS:
-            raise ConfigError(f"{path}: whose is it? Say that with --only, one of {', '.join(OPTIONS)}")
+            raise ConfigError(f"{path}: whose file is it? Say that with --only, one of {', '.join(OPTIONS)}")
         if daemon in files:
             raise ConfigError(f"{path}: one file of kwapi-{daemon} is enough, as {files[daemon]}")
         files[daemon] = path
@@ -99,18 +109,18 @@ def readers_of(files: Mapping[str, Path]) -> dict[str, Reader]:
 def look_around(readers: Mapping[str, Reader]) -> list[str]:
     """Note the mistakes in what sound configurations refer to; return the warnings."""
     made: set[str] = set()
+    warnings = []
+    sound = {daemon: reader.conf for daemon, reader in readers.items() if not reader.mistakes}
     if "drivers" in readers:
         with suppress(ValueError, cfg.Error):  # which its reader has noted
             made.add(readers["drivers"].conf.signing_key_file)
-    warnings = []
-    for daemon, reader in readers.items():
-        if reader.mistakes:
-            continue
-        for finding in list(look(daemon, reader.conf, made)):
-            if finding.is_mistake:
-                reader.mistake(DEFAULT, finding.option, finding.text)
-            else:
-                warnings.append(reader.placed(DEFAULT, finding.option, finding.text))
+    alone = [(daemon, finding) for daemon, conf in sound.items() for finding in look(daemon, conf, made)]
+    for daemon, finding in (*alone, *compare(sound)):
+        reader = readers[daemon]
+        if finding.is_mistake:
+            reader.mistake(DEFAULT, finding.option, finding.text)
+        else:
+            warnings.append(reader.placed(DEFAULT, finding.option, finding.text))
     return warnings
 
 

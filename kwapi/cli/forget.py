@@ -28,5 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"kwapi: {error}", file=sys.stderr)
         return service.EXIT_FAILED
+    print(f"{arguments.probe} is forgotten, and its energy")
     warn_of_machines(conf, arguments.probe)
     return 0

@@ -15,6 +15,7 @@ from zmq.auth import create_certificates
 from kwapi import service
 from kwapi.errors import ConfigError
 from kwapi.keys import add_key, read
+from kwapi.logs import counted
 from kwapi.measurement import name_problem
 from kwapi.signing import Key, written
 
@@ -61,14 +62,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def add_signing_key(path: Path, wattmeters: str | None, begins: str | None, ends: str | None) -> None:
     """Add a key to a file and say what is to be done next."""
-    others = len(read(path).keys) if path.exists() else 0
+    try:
+        others = len(read(path).keys) if path.exists() else 0
+    except ConfigError as error:
+        found = (mistake.removeprefix("signing_key_file: ") for mistake in error.mistakes)
+        raise ConfigError(*found, f"{path}: no key was added; mend the file first, or move it away") from error
     if begins is None and others:
         # To the minute, for whoever reads it.
         begins = written(-(-(time.time() + TIME_TO_COPY) // 60) * 60)
     words = {"from": begins, "until": ends, "wattmeters": wattmeters}
     limits = [f"{name}={value}" for name, value in words.items() if value is not None]
     key = add_key(path, *limits)
-    print(f"{path}: added the signing key {key.id.hex()}" + (f", beside {others} older ones" if others else ""))
+    beside = f", beside {counted(others, 'older one')}" if others else ""
+    print(f"{path}: added the signing key {key.id.hex()}{beside}")
     for line in next_steps(path, key, others, time.time()):
         print(line)
 

@@ -29,5 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"kwapi: {error}", file=sys.stderr)
         return service.EXIT_FAILED
+    print(f"{arguments.old} is called {arguments.new} from now on, which has its energy")
     warn_of_machines(conf, arguments.old)
     return 0

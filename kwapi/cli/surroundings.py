@@ -13,6 +13,7 @@ from kwapi.endpoints import TCP, endpoints_of, is_nats
 from kwapi.errors import ConfigError
 from kwapi.keys import read
 from kwapi.nats.login import Login
+from kwapi.plugins.api.access import KEYSTONE
 from kwapi.transport import Transport
 
 WRITTEN = {
@@ -44,6 +45,8 @@ def look(daemon: str, conf: cfg.ConfigOpts, made: Collection[str] = ()) -> Itera
     for option in WRITTEN[daemon]:
         if conf[option]:
             yield from _writable(option, Path(conf[option]))
+    if daemon == "api" and not conf.acl_enabled and KEYSTONE in conf.list_all_sections():
+        yield Finding("acl_enabled", f"is false, so nobody asks the Keystone of [{KEYSTONE}]", is_mistake=False)
     if daemon == "api" and conf.tls_certificate_file:
         for option in ("tls_certificate_file", "tls_key_file"):
             yield from _readable(option, Path(conf[option]))

@@ -25,6 +25,7 @@ from kwapi.drivers.wattmeter import Wattmeter, read_wattmeters
 from kwapi.errors import ConfigError
 from kwapi.health import Health
 from kwapi.keys import KeyFile, make_key_file
+from kwapi.logs import counted
 from kwapi.metrics import connections, metrics_tasks, spool_sources
 from kwapi.nats.bridge import new_proxy
 from kwapi.options import OPTIONS
@@ -125,8 +126,8 @@ class Daemon:
         changes = self.fleet.reload(wattmeters)
         warn_of_intervals(wattmeters)
         LOG.info(
-            "reloaded: %d wattmeters new, %d removed, %d changed, %d as before",
-            changes.added,
+            "reloaded: %s new, %d removed, %d changed, %d as before",
+            counted(changes.added, "wattmeter"),
             changes.removed,
             changes.changed,
             changes.kept,
@@ -195,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return service.refuse(error)
     warn_of_intervals(wattmeters)
-    LOG.info("measuring %d wattmeters, publishing on %s", len(wattmeters), conf.probes_endpoint)
+    LOG.info("measuring %s, publishing on %s", counted(len(wattmeters), "wattmeter"), conf.probes_endpoint)
     if daemon.start():
         service.notify("READY=1")
     status = service.wait(daemon.tasks, daemon.check, daemon.reload)

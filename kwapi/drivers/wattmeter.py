@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kwapi.calibration import calibrate
@@ -10,6 +11,7 @@ from kwapi.credentials import without_secrets
 from kwapi.drivers import EXTRAS, find_driver
 from kwapi.drivers.base import Driver
 from kwapi.drivers.names import Names
+from kwapi.drivers.profiles import PROFILE_DIR
 from kwapi.libraries import how_to_install
 from kwapi.measurement import RESERVED, Measurement, name_problem, probe_problem
 from kwapi.section_options import DRIVER, WATTMETER
@@ -69,7 +71,7 @@ def read_wattmeters(reader: Reader) -> list[Wattmeter]:
         if wattmeter is None:
             continue
         driver = wattmeter.new_driver(None)
-        for key, problem in (*_probe_problems(driver), *driver.problems()):
+        for key, problem in (*_probe_problems(driver), *_place_problems(driver), *driver.problems()):
             reader.mistake(section, key, problem)
         for probe in driver.probe_names():
             if owners.setdefault(probe, section) != section:
@@ -121,6 +123,13 @@ def _literal_problem(name: str) -> str | None:
     if name[0] in QUOTES + "[":
         return f"{name!r} begins with a bracket or a quote; names stand as they are, such as: A, , B"
     return None
+
+
+def _place_problems(driver: Driver) -> Iterator[tuple[str, str]]:
+    """Yield that a directory is not there which somebody has named."""
+    place = getattr(driver, PROFILE_DIR.dest, None)
+    if place and place != PROFILE_DIR.default and not Path(place).is_dir():
+        yield PROFILE_DIR.dest, f"there is no directory {place}"
 
 
 def _probe_problems(driver: Driver) -> Iterator[tuple[str, str]]:

@@ -88,7 +88,7 @@ def test_one_configuration_may_be_checked_alone(tmp_path, check):
 def test_whose_a_file_is_its_name_says_or_the_command_line(tmp_path, check):
     (tmp_path / "lyon.conf").write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n{METER}")
     assert check(f"{tmp_path}/lyon.conf")[1] == (
-        "lyon.conf: whose is it? Say that with --only, one of drivers, forwarder, api, rrd\n"
+        "lyon.conf: whose file is it? Say that with --only, one of drivers, forwarder, api, rrd\n"
     )
     assert check(f"{tmp_path}/lyon.conf", "--only", "drivers") == (0, "")
     assert check(f"{tmp_path}/lyon.conf", f"{tmp_path}/a.conf", "--only", "drivers")[0] == 2
@@ -100,6 +100,12 @@ def test_a_directory_without_a_configuration_is_told(tmp_path, check):
     assert said.endswith(
         ": there is none of drivers.conf, forwarder.conf, api.conf, rrd.conf; kwapi init makes a first one\n"
     )
+    assert check(str(tmp_path)) == (status, said)
+
+
+def test_a_directory_may_be_given_as_it_is(tmp_path, check):
+    texts = {"drivers": "[DEFAULT]\nstate_dir = {}\n" + METER, "rrd": "[DEFAULT]\nstate_dir = {}\nprot = 1\n"}
+    assert check(str(tmp_path), **texts) == (2, "rrd.conf:3: [DEFAULT] prot: unknown option; did you mean port?\n")
 
 
 def test_variables_are_those_that_the_daemons_read(check, monkeypatch):
@@ -243,3 +249,66 @@ def test_what_lets_a_daemon_in_at_nats_servers_is_looked_at(tmp_path, check):
     assert "rrd.conf:5: [DEFAULT] nats_ca_file: cannot use ca.pem: [Errno 2] No such file or directory\n" in said
     (tmp_path / "nats.secret").chmod(0o644)
     assert "nats_credentials_file: others can read nats.secret; chmod 600 nats.secret\n" in check()[1]
+
+
+OWN = "[DEFAULT]\nstate_dir = {}\n"
+ALL = {"drivers": OWN + METER, "forwarder": OWN, "api": OWN + "acl_enabled = false\n", "rrd": OWN}
+
+
+def test_daemons_that_fit_together_are_no_matter(check):
+    assert check(**ALL) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("daemon", "line", "warning"),
+    [
+        ("rrd", "port = 5000", "rrd.conf:3: [DEFAULT] port: 127.0.0.1:5000 is taken by port of kwapi-api"),
+        ("drivers", "metrics_port = 8080", "rrd.conf:1: [DEFAULT] port: 127.0.0.1:8080 is taken by metrics_port of"),
+        ("rrd", "metrics_port = 8080", "rrd.conf:3: [DEFAULT] metrics_port: 127.0.0.1:8080 is taken by port (127.0."),
+        (
+            "forwarder",
+            "forwarder_endpoint = tcp://*:5555\nallow_plaintext = true",
+            "forwarder.conf:3: [DEFAULT] forwarder_endpoint: *:5555 is taken by probes_endpoint of kwapi-drivers (127.",
+        ),
+        (
+            "rrd",
+            "probes_endpoint = tcp://127.0.0.1:5557",
+            "rrd.conf:3: [DEFAULT] probes_endpoint: nobody publishes at tcp://127.0.0.1:5557; kwapi-drivers at "
+            "127.0.0.1:5555, kwapi-forwarder at 127.0.0.1:5556",
+        ),
+        (
+            "drivers",
+            "probes_endpoint = ipc:///run/kwapi/drivers/bus",
+            "forwarder.conf:1: [DEFAULT] probes_endpoint: nobody publishes at tcp://127.0.0.1:5555; kwapi-drivers at "
+            "ipc:///run/kwapi/drivers/bus",
+        ),
+        (
+            "drivers",
+            "spool_dir =",
+            "api.conf:1: [DEFAULT] replay_endpoint: nobody answers questions at tcp://127.0.0.1:5565; nobody does here",
+        ),
+    ],
+)
+def test_what_cannot_work_beside_another_daemon_is_warned_of(check, daemon, line, warning):
+    status, said = check(**ALL | {daemon: ALL[daemon].replace(OWN, f"{OWN}{line}\n")})
+    assert status == 0
+    assert f"warning: {warning}" in said
+
+
+def test_what_listens_on_all_addresses_is_reached_here(check):
+    texts = ALL | {"forwarder": f"{OWN}forwarder_endpoint = tcp://*:5556\nallow_plaintext = true\n"}
+    assert check(**texts) == (0, "")
+
+
+def test_who_is_elsewhere_is_not_missed(check):
+    elsewhere = "probes_endpoint = tcp://pdus.example.org:5556\nreplay_endpoint = tcp://pdus.example.org:5566\n"
+    texts = ALL | {"rrd": f"{OWN}{elsewhere}allow_plaintext = true\n"}
+    assert check(**texts) == (0, "")
+
+
+def test_a_keystone_that_nobody_asks_is_warned_of(check):
+    status, said = check(**ALL | {"api": f"{ALL['api']}[keystone_authtoken]\nauth_url = http://127.0.0.1:35357\n"})
+    assert (status, said) == (
+        0,
+        "warning: api.conf:3: [DEFAULT] acl_enabled: is false, so nobody asks the Keystone of [keystone_authtoken]\n",
+    )

@@ -43,6 +43,14 @@ def test_every_command_takes_the_directory_of_the_files(tmp_path, capsys):
         main(["read", "lab.meter", *place, *configured(tmp_path, DUMMY)])
 
 
+@pytest.mark.parametrize("command", [["status"], ["mute", "lab.meter"], ["read", "lab.meter"]])
+def test_the_file_of_another_daemon_is_told(tmp_path, capsys, command):
+    with pytest.raises(SystemExit):
+        main([*command, "--config-file", str(tmp_path / "api.conf")])
+    told = f"{tmp_path}/api.conf is the file of kwapi-api; this command reads drivers.conf"
+    assert told in capsys.readouterr().err
+
+
 def test_read_gives_json(tmp_path, capsys):
     assert main(["read", "lab.meter", "--json", *configured(tmp_path, DUMMY)]) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])

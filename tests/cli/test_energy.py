@@ -52,7 +52,9 @@ def test_export_prints_the_energy_of_probes_and_machines(kwapi, capsys):
 def test_the_directory_of_the_configuration_will_do(kwapi, tmp_path, capsys):
     for argv in (["rename", "a", "c"], ["forget", "b"], ["export"]):
         assert main([*argv, "--config-dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("c,lyon.pdu1,outlet,0.010000,")
+    renamed, forgotten, _, row = capsys.readouterr().out.splitlines()
+    assert (renamed, forgotten) == ("a is called c from now on, which has its energy", "b is forgotten, and its energy")
+    assert row.startswith("c,lyon.pdu1,outlet,0.010000,")
 
 
 def test_a_probe_is_renamed_and_forgotten(kwapi, capsys):

@@ -40,11 +40,23 @@ def test_a_key_that_is_added_leaves_time_to_copy_the_file(path, capsys):
     assert began + TIME_TO_COPY <= second.begins <= time.time() + TIME_TO_COPY + 60
     assert second.begins % 60 == 0
     said = capsys.readouterr().out
-    assert f"added the signing key {second.id.hex()}, beside 1 older ones\n" in said
+    assert f"added the signing key {second.id.hex()}, beside 1 older one\n" in said
     assert f"It signs from {written(second.begins)} on." in said
     assert said.index("kwapi-api and kwapi-rrd") < said.index("kwapi-drivers")
     assert mode(path) == 0o600
     assert not [secret for secret in (first.secret, second.secret) if secret.decode() in said]
+
+
+def test_a_file_that_cannot_be_read_gets_no_key(path, capsys):
+    path.parent.mkdir()
+    path.touch(0o600)
+    path.write_text("short\n")
+    assert main(["keygen", "--signing", str(path)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}:1: the secret is shorter than 16 bytes",
+        f"{path}: no key was added; mend the file first, or move it away",
+    ]
+    assert path.read_text() == "short\n"
 
 
 def test_limits_are_those_of_the_file(path):

@@ -145,3 +145,14 @@ def test_a_list_as_programs_write_it_makes_no_probes_of_its_brackets(tmp_path, p
     (found, *_) = mistakes(tmp_path, f"[one]\ndriver = dummy\nprobes = {probes}\n")
     assert found.startswith("drivers.conf:3: [one] probes: ")
     assert "begins with a bracket or a quote; names stand as they are" in found
+
+
+def test_a_directory_of_profiles_that_is_not_there_is_told(tmp_path):
+    section = "[a]\ndriver = snmp\nhost = 127.0.0.1\ncommunity = public\nprobes = x\n"
+    (mistake,) = mistakes(tmp_path, f"{section}profile_dir = {tmp_path}/profiles\n")
+    assert mistake.endswith(": [a] profile_dir: there is no directory profiles")
+
+
+def test_a_modbus_meter_without_a_profile_is_told_once(tmp_path):
+    (mistake,) = mistakes(tmp_path, "[a]\ndriver = modbus\nhost = 127.0.0.1\nprobes = x\n")
+    assert "[a] profile: is missing: " in mistake

@@ -58,7 +58,7 @@ def test_a_reload_starts_stops_and_changes_wattmeters_and_the_rest_miss_nothing(
         with listener(site) as bus:
             eventually(lambda: bus.wattmeters() == {"m.kept", "m.gone", "m.changed"})
             configure(site, section("m.kept") + section("m.changed", interval=0.5) + section("m.new"))
-            eventually(lambda: "reloaded: 1 wattmeters new, 1 removed, 1 changed, 1 as before" in site.log("drivers"))
+            eventually(lambda: "reloaded: 1 wattmeter new, 1 removed, 1 changed, 1 as before" in site.log("drivers"))
             eventually(lambda: "m.new" in bus.wattmeters())
             eventually(lambda: bus.messages and any(m.interval == 0.5 for m in bus.of("m.changed")))
             since = len(bus.messages)

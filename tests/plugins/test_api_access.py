@@ -58,7 +58,11 @@ def test_what_the_sample_says_are_options_of_the_libraries_with_these_defaults(t
 @pytest.mark.parametrize(
     ("options", "mistake"),
     [
-        ({"auth_url": None}, "api.conf:1: [keystone_authtoken] auth_url: is missing"),
+        (
+            {"auth_url": None},
+            "api.conf:1: [keystone_authtoken] auth_url: is missing: address of Keystone, such as "
+            "https://keystone.example.org:5000; without one, acl_enabled = false",
+        ),
         ({"auth_url": "keystone:5000"}, "api.conf:2: [keystone_authtoken] auth_url: 'keystone:5000' does not begin"),
         ({"username": None}, "api.conf:1: [keystone_authtoken] username: is missing"),
         ({"password": None}, "api.conf:1: [keystone_authtoken] password: is missing"),

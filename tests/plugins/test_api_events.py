@@ -45,7 +45,7 @@ def test_a_cut_line_costs_that_event_alone(path, caplog):
     log.note({"b": RESET})
     log.close()
     assert reread(path, "a", "b") == [[RESET], [RESET]]
-    assert "1 lines cannot be read" in caplog.text
+    assert "1 line cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("line", ["3", "[]", '{"probe": "a"}', '{"probe": [], "renamed": 1}', '{"probe": {}}', "\x00"])

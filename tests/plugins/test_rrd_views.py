@@ -65,6 +65,8 @@ def test_an_empty_installation_says_what_to_do_next(client, store, clock):
     assert "12 messages have come and were dropped: unknown key." in dropping.get("/last/day/").text
     other = app_of(store, clock, accepted=3, rejected={}).test_client()
     assert "3 messages have come, and none of them had watts." in other.get("/last/day/").text
+    single = app_of(store, clock, accepted=1, rejected={}).test_client()
+    assert "1 message has come, and it had no watts." in single.get("/last/day/").text
 
 
 @pytest.mark.parametrize("period", PERIODS)

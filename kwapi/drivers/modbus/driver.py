@@ -41,7 +41,11 @@ class Modbus(Driver):
             max=1.5,
             help="Seconds to wait for an answer; when there is none, it is asked for once more.",
         ),
-        cfg.StrOpt("profile", required=True, help="Model of the meter; generic: the registers below."),
+        cfg.StrOpt(
+            "profile",
+            required=True,
+            help="Model of the meter, as kwapi discover modbus tells it; generic: see registers.",
+        ),
         PROFILE_DIR,
         cfg.ListOpt(
             "registers",
@@ -100,6 +104,8 @@ class Modbus(Driver):
             yield "registers", "is empty, and profile = generic needs some"
         if self.profile != GENERIC and self.registers:
             yield "registers", "is for profile = generic only"
+        if not self.profile:  # which is told already
+            return
         try:
             places = self._model().places
         except LookupError as error:

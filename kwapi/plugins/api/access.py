@@ -52,6 +52,7 @@ SAMPLE: Mapping[str, tuple[cfg.Opt, ...]] = {  # the libraries know more, with h
         ),
     ),
 }
+NO_KEYSTONE = "address of Keystone, such as https://keystone.example.org:5000; without one, acl_enabled = false"
 SECRETS = ("password", "token", "application_credential_secret", "client_secret", "access_token", "passcode")
 OURS = {"http_request_max_retries": 0, "service_type": "energy"}  # beside those of the sample
 
@@ -61,7 +62,8 @@ def access_problems(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
     if not conf.acl_enabled and not conf.anybody_may_read and not _is_loopback(conf.host):
         yield (
             "host",
-            f"without acl_enabled anybody could read on {conf.host}; if they shall, set anybody_may_read = true",
+            f"without acl_enabled anybody could read on {conf.host}; take acl_enabled = false out, so that Keystone is "
+            "asked, or set anybody_may_read = true, if they shall",
         )
 
 
@@ -105,8 +107,10 @@ def _read_keystone(reader: Reader, is_needed: bool) -> str:
         reader.mistake(section, "auth_type", f"there is no {kind!r}; mostly it is password")
         return section
     user = loading.get_auth_plugin_conf_options(loader)
-    for option in () if is_needed else user:
-        option.required = False
+    for option in user:
+        option.required = option.required and is_needed
+        if option.dest == "auth_url":
+            option.help = NO_KEYSTONE
     mistakes = len(reader.mistakes)
     if section == KEYSTONE:
         values = known = reader.values(KEYSTONE, [*options.values(), *user])

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from kwapi.logs import counted
 from kwapi.plugins.api.states import Event
 
 LOG = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class EventLog:
             except (ValueError, TypeError, KeyError, AttributeError):
                 wrong += 1
         if wrong:
-            LOG.warning("%s: %d lines cannot be read", path, wrong)
+            LOG.warning("%s: %s cannot be read", path, counted(wrong, "line"))
 
     def _take(self, line: Any) -> None:
         if "renamed" in line:

@@ -82,6 +82,7 @@ TEXT: Mapping[str, str] = MappingProxyType(
         "first_rejected": "{number} messages have come and were dropped: {reason}.",
         "first_rejected_one": "1 message has come and was dropped: {reason}.",
         "first_no_watts": "{number} messages have come, and none of them had watts.",
+        "first_no_watts_one": "1 message has come, and it had no watts.",
         "first_next": "What to do next",
         "step_wattmeter": "Describe a wattmeter in drivers.conf; this asks a device what it is and prints its section:",
         "step_check": "Look for mistakes in all configuration files:",
