@@ -69,6 +69,15 @@ def test_a_page_fits_on_a_phone(open_page, site, path):
     assert small == []
 
 
+@pytest.mark.parametrize("width", [900, 1200, 1390])
+def test_the_table_is_whole_on_a_desk_and_nothing_in_it_is_cut(open_page, site, width):
+    fill(site)
+    page = open_page("/last/minute/?view=table&group=site&sort=watts", width=width, height=600)
+    assert page.locator(".scroll").evaluate_all("all => all.every((one) => one.scrollWidth <= one.clientWidth)")
+    cells = "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent.trim())"
+    assert page.locator(".probes td, .probes th").evaluate_all(cells) == []
+
+
 def test_a_thousand_probes_open_at_once_and_nothing_moves(open_page, site):
     for rack in range(25):
         watts = {f"node-{rack}-{place}": 100.0 + rack + place for place in range(40)}
