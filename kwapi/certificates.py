@@ -15,7 +15,7 @@ from threading import Lock
 
 import zmq
 
-from kwapi.credentials import is_credential
+from kwapi.credentials import exposure
 from kwapi.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def read_certificate(path: Path) -> Certificate:
     if secret is None and public is not None and path.suffix == ".key":
         hint = f"{path.stem}.key_secret, beside it on the machine that they were made on, has the secret one too"
         raise ConfigError(f"curve_key_file: {path} has a public key only; {hint}")
-    if mode & 0o077 and not is_credential(path):
-        raise ConfigError(f"curve_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")
+    if problem := exposure(path, mode):
+        raise ConfigError(f"curve_key_file: {problem}")
     if secret is None or public is None:
         raise ConfigError(f"curve_key_file: {path} has no public-key and secret-key, such as kwapi keygen makes")
     if _public_of(secret) != public:

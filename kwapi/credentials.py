@@ -7,12 +7,13 @@ shell has none of that, and finds it where systemd takes it from (systemd.exec(5
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 DIRECTORY = Path("/run/credentials")
 STORES = (Path("/etc/credstore"), Path("/run/credstore"), Path("/usr/lib/credstore"))
 MAX_BYTES = 4096
-OTHERS = 0o007
+OTHERS, ALL_BUT_OWNER = 0o007, 0o077  # in the mode of a file
 HIDDEN = "***"
 LEAST_HIDDEN = 4  # characters; what is shorter stands in too many words
 
@@ -37,19 +38,42 @@ def located(path: Path, stores: tuple[Path, ...] = STORES) -> Path:
     return next((store / name for store in stores if (store / name).exists()), path)
 
 
-def read_secret(path: Path) -> str:
-    """Return the one line of a file; raise OSError or, with nothing of what it holds, ValueError."""
+class Private(NamedTuple):
+    """What a private file holds, and its status when it was read."""
+
+    text: str
+    status: os.stat_result
+
+
+def read_private(path: Path, *, closed_to: int = ALL_BUT_OWNER, most: int = MAX_BYTES) -> Private:
+    """Return what a file of so many bytes at most holds that is closed to others, and its status.
+
+    Raise OSError or, with nothing of what it holds, ValueError.
+    """
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
-        content = file.read(MAX_BYTES + 1)
-    if mode & OTHERS and not is_credential(path):
-        raise ValueError(f"{path} can be read by everybody (mode {mode:04o}); run chmod o= {path}")
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_BYTES} bytes")
+        status = os.fstat(file.fileno())
+        content = file.read(most + 1)
+    if problem := exposure(path, status.st_mode, closed_to):
+        raise ValueError(problem)
+    if len(content) > most:
+        raise ValueError(f"{path} is larger than {most} bytes")
     try:
-        text = content.decode().removesuffix("\n").removesuffix("\r")
+        return Private(content.decode(), status)
     except UnicodeDecodeError as error:  # which holds what it could not decode
         raise ValueError(f"{path} is not UTF-8: byte {error.start}") from None
+
+
+def exposure(path: Path, mode: int, closed_to: int = ALL_BUT_OWNER) -> str | None:
+    """Return what is to be done about a file of a mode that lets those read it to whom it is to be closed."""
+    if not mode & closed_to or is_credential(path):
+        return None
+    who, cure = ("everybody", "o=") if closed_to == OTHERS else ("others", "600")
+    return f"{path} can be read by {who} (mode {mode & 0o777:04o}); run chmod {cure} {path}"
+
+
+def read_secret(path: Path) -> str:
+    """Return the one line of a file; raise OSError or, with nothing of what it holds, ValueError."""
+    text = read_private(path, closed_to=OTHERS).text.removesuffix("\n").removesuffix("\r")
     if not text or len(text.splitlines()) != 1:
         raise ValueError(f"{path} has to hold one line, the secret")
     return text

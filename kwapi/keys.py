@@ -22,7 +22,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kwapi.credentials import is_credential
+from kwapi.credentials import read_private
 from kwapi.errors import ConfigError
 from kwapi.measurement import name_problem, topic_of
 from kwapi.signing import Key, KeyRing, key_from
@@ -82,21 +82,12 @@ class KeyFile(KeyRing):
 def read(path: Path) -> Read:
     """Return what a file of keys holds; raise ConfigError unless it is a private file and all its lines are right."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(MAX_BYTES + 1)
+        text, status = read_private(path, most=MAX_BYTES)
     except OSError as error:
         hint = MISSING if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"signing_key_file: cannot read {path}: {error.strerror}{hint}") from error
-    mode = status.st_mode & 0o777
-    if mode & 0o077 and not is_credential(path):
-        raise ConfigError(f"signing_key_file: {path} can be read by others (mode {mode:04o}); run chmod 600 {path}")
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"signing_key_file: {path} is larger than {MAX_BYTES} bytes")
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:  # which holds what it could not decode
-        raise ConfigError(f"signing_key_file: {path} is not UTF-8: byte {error.start}") from None
+    except ValueError as error:
+        raise ConfigError(f"signing_key_file: {error}") from None
     return Read(parse_keys(text, f"signing_key_file: {path}"), text, stamp_of(status))
 
 
