@@ -7,7 +7,7 @@ the publisher's PUB socket, which all workers use behind its one lock.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -36,7 +36,7 @@ from kwapi.signing import Key, KeyRing, sign
 from kwapi.silence import Silence
 from kwapi.sockets import POLL, open_socket
 from kwapi.spool.store import Spool
-from kwapi.stream import Answer, Mark
+from kwapi.stream import Answer
 from kwapi.streams import Standing
 from kwapi.transport import Transport
 
@@ -250,10 +250,6 @@ class Subscriber:
         """Return up to where all was given; for any thread but that of run()."""
         return self.reading.standing() if self.reading is not None else Standing(self.gate.streams.standings(), {})
 
-    def marks(self) -> Mapping[str, Mark]:
-        """Return up to where all that comes from NATS servers was given; for any thread."""
-        return self.reading.marks() if self.reading is not None else {}
-
     def is_behind(self) -> bool:
         """Return whether some of what was missed is still to come."""
         return self.gate.streams.behind() > 0 or (self.reading is not None and self.reading.is_behind)
@@ -329,7 +325,10 @@ class Subscriber:
     def _read(self, reading: "Reading", stop: Event, take: "_Take") -> None:
         """Take what has come out of streams."""
         for frame, was_missed in reading.frames():
-            self._hand(self.gate.take(frame, is_stored=True), take, was_missed=was_missed)
+            taken = self.gate.take(frame, is_stored=True)
+            if isinstance(taken, Early):
+                reading.hold()
+            self._hand(taken, take, was_missed=was_missed)
             if stop.is_set():
                 return
         reading.look()

@@ -178,7 +178,7 @@ class Gate:
         is_doubtful = is_new and not follows if is_stored else is_new or key.ends <= self._clock()
         if is_doubtful and not -self._max_skew <= age <= self._max_age:
             raise BadMessage("too old" if age > 0 else "from the future", f"{abs(age):.0f} s")
-        verdict = streams.meet(topic, boot, seq)
+        verdict = streams.meet(topic, boot, seq, is_stored=is_stored)
         if verdict is Verdict.SEEN:
             raise BadMessage("seen before", f"{message.wattmeter} {seq}")
         return verdict is Verdict.TAKE

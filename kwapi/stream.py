@@ -1,10 +1,11 @@
 """What a subscriber has of one topic, and what became of its messages. Pure: no I/O, no clock."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Lock
+from types import MappingProxyType
 from typing import NamedTuple
 
 MAX_BOOTS = 16  # remembered of each topic
@@ -88,6 +89,21 @@ class Account:
         return self.delivered + self.rejected + self.lost
 
 
+class Boots(NamedTuple):
+    """The boots of one topic: by those before the present one which seq would be next, and those that said they end."""
+
+    older: Mapping[int, int] = MappingProxyType({})
+    ended: Sequence[int] = ()
+
+
+class Place(NamedTuple):
+    """Up to where one topic was taken, what became of its messages up to there, and the boots that are known."""
+
+    position: Position
+    account: Account
+    boots: Boots = Boots()
+
+
 @dataclass(slots=True)
 class Stream:
     """What was taken of one topic, and what is wanted of it. For one thread, but for account() and standing()."""
@@ -120,8 +136,10 @@ class Stream:
     waits_since: float | None = None  # for a word of any spool, which was asked then
     lock: Lock = field(default_factory=Lock)  # of what is counted, where it takes several changes
 
-    def go_on(self, account: Account) -> None:
-        """Count on from an account."""
+    def go_on(self, account: Account, boots: Boots) -> None:
+        """Count on from an account, with the boots that were known then."""
+        self.older = {boot: due for boot, due in boots.older.items() if boot != self.boot}
+        self.ended = set(boots.ended)
         self.others = account.settled - self.next
         self.rejected, self.lost = account.rejected, account.lost
         self.duplicates, self.repaired = account.duplicates, account.repaired
@@ -132,11 +150,18 @@ class Stream:
         with self.lock:
             return self._account(self.next)
 
-    def standing(self) -> tuple[Position, Account]:
-        """Return a position before the last message, and what became of the messages up to there; for any thread."""
+    def place(self) -> Place:
+        """Return up to where all was taken; for the thread that takes it."""
+        return Place(Position(self.boot, self.next), self.account(), self._boots())
+
+    def standing(self) -> Place:
+        """Return the place before the last message; for any thread."""
         with self.lock:
             position = Position(self.boot, max(self.next - 1, 0))
-            return position, self._account(position.seq)
+            return Place(position, self._account(position.seq), self._boots())
+
+    def _boots(self) -> Boots:
+        return Boots(self.older.copy(), tuple(sorted(self.ended)))
 
     def _account(self, due: int) -> Account:
         settled = self.others + due

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Mark, Position, Stream, Verdict
+from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Boots, Lost, Mark, Place, Position, Stream, Verdict
 
 MAX_GOALS = 2 * MAX_BOOTS  # two publishers of one name would add two with each message
 AGAIN = 0.1  # seconds until the spool is asked again for what it did not have yet
@@ -25,10 +25,17 @@ LAG = 5.0  # seconds until what came live, and no spool has, is lost
 
 
 class Standing(NamedTuple):
-    """Up to where each topic was taken, and what became of its messages; and marks of NATS, by their keys."""
+    """Up to where each topic was taken; and marks of NATS, by their keys."""
 
-    topics: Mapping[bytes, tuple[Position, Account]]
+    topics: Mapping[bytes, Place]
     marks: Mapping[str, Mark]
+
+    def boots(self) -> dict[bytes, Boots]:
+        """Return the boots that are known of each topic, for one whose position is this or a later one."""
+        return {
+            topic: boots._replace(older={**boots.older, position.boot: position.seq})
+            for topic, (position, _, boots) in self.topics.items()
+        }
 
 
 class Streams:
@@ -38,6 +45,7 @@ class Streams:
         self,
         positions: Mapping[bytes, Position] | None = None,
         accounts: Mapping[bytes, Account] | None = None,
+        boots: Mapping[bytes, Boots] | None = None,
         *,
         spools: int = 0,
         resumes: bool = False,
@@ -45,7 +53,7 @@ class Streams:
         most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on at saved positions and accounts; if what comes ``resumes`` there by itself no spool is asked for it.
+        """Go on at saved positions, with what was known then; if what comes ``resumes`` there no spool is asked for it.
 
         Without spools what is missing is lost at once; with some, after so many seconds in which none of them helped;
         so also before one was heard of, unless there are positions of a time with spools. A spool may tell of topics
@@ -58,13 +66,13 @@ class Streams:
         self._is_heard = False  # a spool, since we began
         self._clock = clock
         self._streams = {topic: self._new(topic, *position) for topic, position in (positions or {}).items()}
-        for topic, account in (accounts or {}).items():
-            if topic in self._streams:
-                self._streams[topic].go_on(account)
+        for topic, stream in self._streams.items():
+            stream.go_on((accounts or {}).get(topic, Account()), (boots or {}).get(topic, Boots()))
         self._behind: dict[bytes, Stream] = {}  # those that catch up
         self._silent: dict[int, float] = {}  # spools that left the last question unanswered, and since when they do so
         self._away: set[int] = set()  # those of them that did so for the whole wait
         self._resumes = resumes
+        self.is_more_to_come = False  # by itself, of what was sent long ago
         self.is_helped = bool(spools and positions)  # there is a spool that answers, or has
         if spools and not resumes:
             for stream in self._streams.values():
@@ -89,8 +97,15 @@ class Streams:
         stream = self._streams.get(topic)
         return stream is not None and stream.hearsay
 
-    def meet(self, topic: bytes, boot: int, seq: int) -> Verdict:
-        """Return what becomes of a message that came live, which is believed."""
+    def is_behind(self, topic: bytes) -> bool:
+        """Return whether a topic catches up."""
+        return topic in self._behind
+
+    def meet(self, topic: bytes, boot: int, seq: int, *, is_stored: bool = False) -> Verdict:
+        """Return what becomes of a message that came live, which is believed.
+
+        One that is stored is handed to us again by who reads it, so that only what is before it is asked for.
+        """
         stream = self._streams.get(topic)
         if stream is None:
             self._streams[topic] = stream = self._new(topic, boot, seq)
@@ -101,7 +116,7 @@ class Streams:
             return Verdict.SEEN
         speaks_on = due is not None and boot != stream.boot  # though it was thought ended
         if not speaks_on and (stream.goals or boot != stream.boot or seq != stream.next):
-            if not self._miss(stream, boot, seq):
+            if (is_stored and stream.goals) or not self._miss(stream, boot, seq - is_stored):
                 return Verdict.LATER
             stream.lose(seq - 1)
         stream.take(boot, seq)
@@ -112,7 +127,7 @@ class Streams:
         stream = self._streams.get(topic)
         if stream is None or boot in stream.older or (boot == stream.boot and last < stream.next):
             return
-        if self._resumes and not self._is_heard:
+        if self._resumes and (self.is_more_to_come or stream.goals or not self._is_heard):
             return  # it is still to come, unless a spool says that it is missing
         if stream.newest is not None and (boot != stream.newest[0] or last <= stream.newest[1]):
             return
@@ -221,9 +236,9 @@ class Streams:
         """Whether after a restart what comes from a position on can be had."""
         return self.is_helped or self._resumes
 
-    def exact(self) -> dict[bytes, tuple[Position, Account]]:
-        """Return up to where each stream was taken, and what became of its messages; for the thread that takes them."""
-        return {topic: (Position(each.boot, each.next), each.account()) for topic, each in self._known().items()}
+    def exact(self) -> dict[bytes, Place]:
+        """Return up to where each stream was taken; for the thread that takes them."""
+        return {topic: each.place() for topic, each in self._known().items()}
 
     def positions(self) -> dict[bytes, Position]:
         """Return up to where each stream was taken, nothing if there is no spool that could be asked from there on."""
@@ -231,8 +246,8 @@ class Streams:
             return {}
         return {topic: Position(stream.boot, stream.next) for topic, stream in self._known().items()}
 
-    def standings(self) -> dict[bytes, tuple[Position, Account]]:
-        """Return the same, each with what became of the messages up to there.
+    def standings(self) -> dict[bytes, Place]:
+        """Return the same, each with what is known up to there.
 
         The last one may be on its way to the plugin still, and is to be asked for once more.
         """
@@ -277,7 +292,7 @@ class Streams:
 
     def _new(self, topic: bytes, boot: int, seq: int) -> Stream:
         stream = Stream(topic, boot, seq, self.losses)
-        stream.go_on(Account())
+        stream.go_on(Account(), Boots())
         return stream
 
     def _miss(self, stream: Stream, boot: int, seq: int) -> bool:
@@ -353,10 +368,13 @@ class Streams:
         stream.moved_at = self._clock()
         if last is None and stream.next == 0 and stream.older:
             stream.go_back()  # or who speaks now would be asked for no more
-        if stream.goals:
-            if stream.goals[0][0] != stream.boot:
-                stream.begin(stream.goals[0][0])
-            return
+        while stream.goals:
+            boot, last = stream.goals[0]
+            if boot != stream.boot:
+                stream.begin(boot)
+            if last is None or stream.next <= last:
+                return
+            stream.goals.popleft()
         newest, stream.newest = stream.newest, None
         del self._behind[stream.topic]
         if (

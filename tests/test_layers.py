@@ -19,7 +19,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.spool.reader",),
     ("kwapi.nats.connection", "kwapi.upstream"),
     ("kwapi.nats.backlog", "kwapi.nats.layout"),
-    ("kwapi.nats.admin", "kwapi.nats.feed", "kwapi.nats.uplink"),
+    ("kwapi.nats.admin", "kwapi.nats.feed", "kwapi.nats.held", "kwapi.nats.uplink"),
     ("kwapi.nats.reading",),
     ("kwapi.nats.opening",),
     ("kwapi.gate", "kwapi.replay"),

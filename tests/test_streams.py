@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Position
+from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Place, Position
 from kwapi.streams import AGAIN, LAG, MAX_GOALS, Streams
 from tests.clock import Clock
 from tests.streaming import LATER, SEEN, TAKE, TOPIC, A, B, account, answer, helped, met, repaired
@@ -128,7 +128,7 @@ def test_what_is_awaited_is_known_up_to_what_came_last(streams):
 def test_accounts_go_on_after_a_restart_from_the_last_message_on(streams, clock):
     met(streams, 5, 6, 7, 8, 8)
     standings = streams.standings()
-    assert standings == {TOPIC: (Position(A, 8), Account(delivered=3, duplicates=1))}
+    assert standings == {TOPIC: Place(Position(A, 8), Account(delivered=3, duplicates=1))}
     positions, accounts = ({topic: pair[n] for topic, pair in standings.items()} for n in range(2))
     after = helped(positions, accounts, spools=1, clock=clock)
     assert repaired(after, [{A: range(10)}]) == [(A, 8), (A, 9)]
@@ -260,7 +260,7 @@ def test_what_is_saved_holds_together_though_the_bus_goes_on():
     try:
         bus.start()
         while bus.is_alive():
-            for position, account in streams.standings().values():
+            for position, account, _ in streams.standings().values():
                 assert account.settled == 3 * position.boot + position.seq
     finally:
         sys.setswitchinterval(before)

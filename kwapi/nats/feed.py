@@ -76,12 +76,12 @@ class Feed:
         self._connection.start()
 
     def take(self, most: int) -> list[Stored]:
-        """Return what has come, so many at most."""
+        """Return what has come, so many at most; with none at all the descriptor tells of what comes next only."""
         self._connection.check()
         with suppress(BlockingIOError):
             os.eventfd_read(self.fd)
         taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        if self._waiting:
+        if self._waiting and most:
             os.eventfd_write(self.fd, 1)
         if not self._has_room and len(self._waiting) < WAITING // 2:
             self._has_room = True

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Event, Lock
 
 from kwapi.nats.feed import Feed
+from kwapi.nats.held import Early, Held
 from kwapi.nats.subjects import filters_of
 from kwapi.stream import Mark
 from kwapi.streams import Standing, Streams
@@ -16,7 +17,11 @@ PATIENCE = 2.0  # seconds for the thread of the bus to say where it stands
 
 
 class Reading:
-    """The feeds of one subscriber. open(), frames(), look() and close() are for the thread of the bus."""
+    """The feeds of one subscriber; standing() and is_behind are for any thread, all else is for that of the bus.
+
+    A standing is of one moment between two messages: positions and accounts, and from where on streams are to be read
+    for what comes after these: after the last message that came, or before the first one that waits for its turn.
+    """
 
     def __init__(self, endpoints: Sequence[str], transport: Transport, streams: Streams) -> None:
         self.fds: list[int] = []
@@ -25,7 +30,9 @@ class Reading:
         self._transport = transport
         self._streams = streams
         self._feeds: dict[str, Feed] = {}
-        self._marks: dict[str, Mark] = {}  # by key
+        self._held = Held()
+        self._is_early = False
+        self._marks: dict[str, Mark] = {}  # by key, of what came
         self._standing = Standing(streams.exact(), {})  # until there is another one: it is saved in place of the last
         self._asking = Lock()
         self._asked, self._told = Event(), Event()
@@ -52,13 +59,24 @@ class Reading:
         self._told.clear()
 
     def frames(self) -> Iterator[tuple[bytes, bool]]:
-        """Yield each frame that has come, and whether it was missed; it is taken once the next one is wanted."""
-        now = time.time()
+        """Yield each frame whose turn it may be, and whether it was missed; it is taken once the next one is wanted."""
+        now, most = time.time(), AT_ONCE
+        self._streams.is_more_to_come = self.is_behind
+        for early in self._held.due(most, self._streams.is_behind):
+            yield early.frame, True
+            most -= 1
         for prefix, feed in self._feeds.items():
-            for stored in feed.take(AT_ONCE):
+            for stored in feed.take(0 if self._held.is_full else most):  # or one could overtake what is held
+                self._is_early = False
                 yield stored.frame, now - stored.mark.at > LATE
-                if not self._streams.behind():  # or what was passed over would have to be asked for after a restart
-                    self._marks[prefix + stored.filter] = stored.mark
+                key = prefix + stored.filter
+                if self._is_early:
+                    self._held.add(Early(stored.frame, key, stored.mark))
+                self._marks[key] = stored.mark
+
+    def hold(self) -> None:
+        """Let the frame that was yielded wait for its turn."""
+        self._is_early = True
 
     def look(self) -> None:
         """Say where we stand, if somebody has asked: between two messages, so that all before is taken."""
@@ -71,6 +89,7 @@ class Reading:
         for feed in self._feeds.values():
             feed.close()
         self._marks = self.marks()
+        self._held = Held()
         self._feeds.clear()
         self.fds.clear()
         self._tell()
@@ -81,16 +100,14 @@ class Reading:
         return any(feed.is_behind for feed in list(self._feeds.values()))
 
     def marks(self) -> dict[str, Mark]:
-        """Return up to where all was taken, be it nothing so far; for any thread."""
-        begun = {
-            prefix + each: mark
-            for prefix, feed in self._feeds.copy().items()
-            for each, mark in feed.begun.copy().items()
-        }
-        return begun | self._marks
+        """Return up to where nothing waits, be it nothing so far."""
+        marks: dict[str, Mark] = {}
+        for prefix, feed in self._feeds.items():
+            marks |= {prefix + each: mark for each, mark in feed.begun.copy().items()}
+        return marks | self._marks | self._held.begins()
 
     def standing(self) -> Standing:
-        """Return where we stand; for any thread but that of the bus."""
+        """Return where we stand; if the thread of the bus has no time to say so, where we stood before."""
         with self._asking:
             if self._feeds:
                 self._told.clear()
@@ -99,8 +116,7 @@ class Reading:
             return self._standing
 
     def _tell(self) -> None:
-        if not self._streams.behind():
-            self._standing = Standing(self._streams.exact(), self.marks())
+        self._standing = Standing(self._streams.exact(), self.marks())
         self._told.set()
 
 

@@ -11,7 +11,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import NamedTuple
 
-from kwapi.stream import Account, Mark, Position
+from kwapi.stream import Account, Boots, Mark, Position
 from kwapi.streams import Standing
 
 LOG = logging.getLogger(__name__)
@@ -21,12 +21,13 @@ SOON, PERIOD = 1.0, 5.0  # seconds until they are first saved, and between saves
 
 
 class Saved(NamedTuple):
-    """Positions and accounts by topic, and when they held (Unix seconds); marks by the key of what was read."""
+    """Positions, accounts and boots by topic, and when they held (Unix seconds); marks by the key of what was read."""
 
     at: float
     positions: dict[bytes, Position]
     accounts: dict[bytes, Account]
     marks: Mapping[str, Mark] = MappingProxyType({})
+    boots: Mapping[bytes, Boots] = MappingProxyType({})
 
 
 class Positions:
@@ -34,7 +35,7 @@ class Positions:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
-        self.marks: Callable[[], Mapping[str, Mark]] = dict  # of who reads NATS, for those who save positions of theirs
+        self.standing: Callable[[], Standing] = _nowhere  # of a subscriber, for those who save positions of their own
         self._clock = clock
         self._is_broken = False
 
@@ -44,14 +45,18 @@ class Positions:
             saved = json.loads(self.path.read_text("utf-8"))
             if saved["format"] != FORMAT:
                 raise ValueError(f"its format is {saved['format']}")
-            saved.setdefault("marks", {})
+            saved = {"marks": {}, "boots": {}} | saved
             positions = {
                 topic.encode(): Position(int(boot), int(seq)) for topic, (boot, seq) in saved["positions"].items()
             }
             accounts = {topic.encode(): Account(*map(int, counts)) for topic, counts in saved["accounts"].items()}
             marks = {key: Mark(str(since), int(seq), float(at)) for key, (since, seq, at) in saved["marks"].items()}
+            boots = {
+                topic.encode(): Boots({int(boot): int(seq) for boot, seq in older}, tuple(map(int, ended)))
+                for topic, (older, ended) in saved["boots"].items()
+            }
             at = min(float(saved["at"]), self._clock())  # which may have been set back
-            return Saved(at, positions, accounts, marks) if positions or marks else None
+            return Saved(at, positions, accounts, marks, boots) if positions or marks else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -63,14 +68,16 @@ class Positions:
         positions: Mapping[bytes, Position],
         accounts: Mapping[bytes, Account] | None = None,
         marks: Mapping[str, Mark] | None = None,
+        boots: Mapping[bytes, Boots] | None = None,
     ) -> None:
-        """Save positions, and accounts and marks up to there, that hold now."""
+        """Save positions, and what is known up to there, that hold now."""
         saved = {
             "format": FORMAT,
             "at": self._clock(),
             "positions": {topic.decode(): position for topic, position in positions.items()},
             "accounts": {topic.decode(): astuple(account) for topic, account in (accounts or {}).items()},
             "marks": dict(marks or {}),
+            "boots": {topic.decode(): (list(older.items()), ended) for topic, (older, ended) in (boots or {}).items()},
         }
         temporary = self.path.with_suffix(".new")
         try:
@@ -88,10 +95,15 @@ class Positions:
         wait, stopped = SOON, False
         while not stopped:
             stopped = stop.wait(wait)
-            topics, marks = standing()
+            found = standing()
             self.save(
-                {topic: position for topic, (position, _) in topics.items()},
-                {topic: account for topic, (_, account) in topics.items()},
-                marks,
+                {topic: place.position for topic, place in found.topics.items()},
+                {topic: place.account for topic, place in found.topics.items()},
+                found.marks,
+                found.boots(),
             )
             wait = PERIOD
+
+
+def _nowhere() -> Standing:
+    return Standing({}, {})

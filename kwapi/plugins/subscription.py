@@ -35,7 +35,7 @@ def subscriber_of(
     """
     keys = KeyFile(conf.signing_key_file)
     spools = conf.replay_endpoint if repair else []
-    begin = (saved.positions, saved.accounts) if saved else ()
+    begin = (saved.positions, saved.accounts, saved.boots) if saved else ()
     resumes = all(map(is_nats, conf.probes_endpoint))
     streams = Streams(*begin, spools=len(spools), resumes=resumes, wait=conf.repair_wait, most=conf.max_wattmeters)
     admission = Admission(max_wattmeters=conf.max_wattmeters, max_probes=conf.max_probes, slack=conf.max_skew)

@@ -47,14 +47,13 @@ class Source:
 class Plugin:
     """One that goes on where another one ended."""
 
-    def __init__(self, endpoint, before=None, *, name="plugin", wattmeters=(), gate=Gate):
+    def __init__(self, endpoint, before=None, *, name="plugin", wattmeters=(), gate=Gate, replay="", **how):
         standing = before.standing if before else None
         topics = standing.topics if standing else {}
-        positions = {topic: position for topic, (position, _) in topics.items()}
-        accounts = {topic: account for topic, (_, account) in topics.items()}
+        saved = [{topic: place[part] for topic, place in topics.items()} for part in range(3)]
         self.taken, self.late = [], []
-        self.gate = gate(KeyRing([KEY]), streams=Streams(positions, accounts, resumes=True))
-        self.subscriber = Subscriber([endpoint], wattmeters, self.gate)
+        self.gate = gate(KeyRing([KEY]), streams=Streams(*saved, resumes=True, **how))
+        self.subscriber = Subscriber([endpoint], wattmeters, self.gate, spools=[replay] if replay else ())
         self.subscriber.reading.resume(name, standing.marks if standing else {})
         self.standing = None
 

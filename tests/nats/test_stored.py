@@ -7,7 +7,7 @@ import pytest
 from kwapi.gate import Gate
 from kwapi.health import encode_health, health_topic
 from kwapi.signing import KeyRing, sign
-from kwapi.stream import Account, Ask, Position
+from kwapi.stream import Account, Ask, Place, Position
 from kwapi.streams import Streams
 from tests.messages import KEY, frame, health
 from tests.streaming import LATER, TAKE, TOPIC, A, B, account, met
@@ -64,8 +64,8 @@ def test_what_was_signed_by_a_key_that_has_ended_since_is_taken(streams):
 def test_positions_hold_though_there_is_no_spool(streams):
     met(streams, 5, 6)
     assert streams.positions() == {TOPIC: Position(A, 7)}
-    assert streams.exact() == {TOPIC: (Position(A, 7), Account(delivered=2))}
-    assert streams.standings() == {TOPIC: (Position(A, 6), Account(delivered=1))}
+    assert streams.exact() == {TOPIC: Place(Position(A, 7), Account(delivered=2))}
+    assert streams.standings() == {TOPIC: Place(Position(A, 6), Account(delivered=1))}
     assert Streams({TOPIC: Position(A, 5)}).positions() == {}
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from kwapi.plugins.positions import Positions, Saved
-from kwapi.stream import Account, Mark, Position
+from kwapi.stream import Account, Boots, Mark, Place, Position
 from kwapi.streams import Standing
 from tests.clock import Clock
 
@@ -57,9 +57,11 @@ def test_a_directory_that_is_gone_is_told_once(path, caplog):
 def test_positions_are_saved_a_last_time_when_stopped(path):
     stop = threading.Event()
     stop.set()
+    place = Place(Position(7, 41), Account(delivered=9), Boots({6: 3}, (6,)))
     mark = Mark("2026-11-22", 9, 900.0)
-    Positions(path).run(stop, lambda: Standing({b"lyon.pdu1.": (Position(7, 41), Account(delivered=9))}, {"0 a": mark}))
+    Positions(path).run(stop, lambda: Standing({b"lyon.pdu1.": place}, {"0 a": mark}))
     saved = Positions(path).load()
     assert saved.marks == {"0 a": mark}
     assert saved.positions == {b"lyon.pdu1.": Position(7, 41)}
     assert saved.accounts == {b"lyon.pdu1.": Account(delivered=9)}
+    assert saved.boots == {b"lyon.pdu1.": Boots({6: 3, 7: 41}, (6,))}

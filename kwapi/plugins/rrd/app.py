@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.block_signals()
         positions = Positions(Path(conf.rrd_dir) / FILE_NAME)
         subscriber = subscriber_of(conf, health=True, repair=positions.path, saved=positions.load())
-        positions.marks = subscriber.marks
+        positions.standing = subscriber.standing
         store = open_store(conf, positions, subscriber)
         zone = zone_of(conf)
         graphs = Graphs(store, tariff=tariff_of(conf), currency=conf.currency)

@@ -226,7 +226,7 @@ class Store:
 
     def _flush_all(self) -> None:
         with self._settling:
-            marks = self._positions.marks() if self._positions is not None else {}  # first: all before was taken
+            standing = self._positions.standing() if self._positions is not None else None  # first: it was all taken
             with self._lock:
                 now = self._steady_clock()
                 for wattmeter in self._wattmeters:
@@ -243,8 +243,9 @@ class Store:
             if all_passed_on:
                 self._totals.save(as_of(listed), pending)
                 self._roster.save(listed)
-                if self._positions is not None:
-                    self._positions.save(taken if self._can_resume() else {}, marks=marks)
+                if self._positions is not None and standing is not None:
+                    known = taken if self._can_resume() else {}
+                    self._positions.save(known, marks=standing.marks, boots=standing.boots())
 
     def _take_each(self, message: Message, timestamp: float, now: float) -> None:
         """Take the values of a message one by one, of those probes that its wattmeter may report."""
