@@ -34,6 +34,7 @@ from kwapi.nats.layout import Layout
 from kwapi.nats.login import Login
 from kwapi.nats.subjects import EVERYTHING, message_id, subject_of
 from kwapi.plugins.api.collector import Collector
+from kwapi.proxy import Passage
 from kwapi.signing import KeyRing, key_from, sign
 from kwapi.sockets import open_socket
 from kwapi.spool.store import Spool
@@ -207,7 +208,7 @@ def bridge(source: str, endpoint: str, spool_directory: str) -> None:
     thread = threading.Thread(target=spool.run, args=(stop,)) if spool else None
     if thread:
         thread.start()
-    one = Bridge([source], endpoint, keep=spool.hand if spool else None, spool=spool)
+    one = Bridge(Passage([source], endpoint, keep=spool.hand if spool else None, spool=spool))
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=one.stop).start())
     one.run(lambda: print(flush=True))  # ready
     stop.set()

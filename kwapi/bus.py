@@ -42,6 +42,7 @@ from kwapi.transport import Transport
 
 if TYPE_CHECKING:
     from kwapi.nats.reading import Reading
+    from kwapi.nats.uplink import Uplink
 
 LOG = logging.getLogger(__name__)
 DRAINED = 1000  # messages taken before the spools' answers are looked at
@@ -89,8 +90,9 @@ class Publisher:
         self._lock = Lock()
         self._context = zmq.Context()
         self._socket: Out
+        self.uplink: Uplink | None = None
         if is_nats(endpoint):
-            self._socket = new_uplink(endpoint, transport, spool)
+            self._socket = self.uplink = new_uplink(endpoint, transport, spool)
             return
         self._socket = socket = open_socket(self._context, zmq.PUB)
         try:

@@ -11,8 +11,9 @@ from functools import partial
 from kwapi import service
 from kwapi.config import load, parse_arguments
 from kwapi.errors import ConfigError
-from kwapi.metrics import connections, metrics_tasks, spool_sources
+from kwapi.metrics import connections, metrics_tasks, spool_sources, uplink_sources
 from kwapi.nats.bridge import new_proxy
+from kwapi.proxy import Passage
 from kwapi.spool.keeping import Keeping
 from kwapi.transport import transport_of
 
@@ -30,10 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.block_signals()
         transport = transport_of(conf)
         keeping = Keeping(conf, transport) if conf.spool_dir else None
-        about_bus, about_spool = partial(connections, transport.failures), spool_sources(keeping, conf.spool_size)
-        tasks = metrics_tasks(conf, about_bus, *about_spool)
         spool = keeping.spool if keeping else None
-        proxy = new_proxy(
+        passage = Passage(
             conf.probes_endpoint,
             conf.forwarder_endpoint,
             keep=spool.hand if spool else None,
@@ -41,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             spool=spool,
             transport=transport,
         )
+        proxy = new_proxy(passage)
+        about_spool, about_uplink = spool_sources(keeping, conf.spool_size), uplink_sources(proxy.uplink)
+        tasks = metrics_tasks(conf, partial(connections, transport.failures), *about_spool, *about_uplink)
     except ConfigError as error:
         return service.refuse(error)
     LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)

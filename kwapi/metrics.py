@@ -6,7 +6,7 @@ counter that begins with 1.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from oslo_config import cfg
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from kwapi import service
 from kwapi.connections import FAILED, REFUSED
+from kwapi.replay import Service
 from kwapi.spool.keeping import MEGABYTE, Keeping
 from kwapi.spool.segment import size_of
 from kwapi.spool.store import segment_paths
@@ -30,8 +31,26 @@ MESSAGES = (  # name, type, attribute of an account, what it is
     ("kwapi_messages_repaired", "counter", "repaired", "Messages delivered that had been missed."),
     ("kwapi_messages_unknown_ends", "gauge", "unknown_ends", "Times that the publisher ended without a word."),
 )
+WAITING = (  # name, attribute of an uplink, what it is
+    ("waiting", "waiting", "Messages in memory that wait for a NATS server."),
+    ("waiting_bytes", "waiting_bytes", "Their size."),
+    ("behind_wattmeters", "late", "Wattmeters of which messages wait in the spool for a NATS server."),
+)
+STORED = (  # attribute of an uplink, what it is
+    ("published", "Messages that a NATS server has stored."),
+    ("drained", "Messages that came out of the spool for it."),
+    ("refused", "Times that a NATS server did not store a message, which was sent again."),
+    ("dropped", "Messages that no NATS server was given: they are lost to those who read there."),
+)
 DROPPED = ("disk", "its wattmeter has its share", "malformed", "too large", "too many publishers", "too many wait")
 Source = Callable[[], Iterable[Metric]]
+
+
+class Uplink(Protocol):
+    """What stores messages at NATS servers."""
+
+    @property
+    def is_connected(self) -> bool: ...
 
 
 class Told(Collector):
@@ -99,7 +118,10 @@ def messages(accounts: Mapping[bytes, Account]) -> Iterator[Metric]:
 
 def spool_sources(keeping: Keeping | None, megabytes: int) -> list[Source]:
     """Return what tells of a daemon's spool of at most so many megabytes, nothing if it has none."""
-    return [] if keeping is None else [partial(spool, keeping, megabytes * MEGABYTE), partial(replay, keeping)]
+    if keeping is None:
+        return []
+    about_spool = partial(spool, keeping, megabytes * MEGABYTE)
+    return [about_spool] if keeping.replay is None else [about_spool, partial(replay, keeping.replay)]
 
 
 def spool(keeping: Keeping, limit: int) -> Iterator[Metric]:
@@ -117,12 +139,26 @@ def spool(keeping: Keeping, limit: int) -> Iterator[Metric]:
     yield GaugeMetricFamily("kwapi_spool_limit_bytes", "Size that they may have: spool_size.", value=limit)
 
 
-def replay(keeping: Keeping) -> Iterator[Metric]:
+def replay(service: Service) -> Iterator[Metric]:
     """Yield what came of the questions for messages that somebody missed."""
-    answered, refused = keeping.replay.answered, keeping.replay.refused
+    answered, refused = service.answered, service.refused
     yield CounterMetricFamily("kwapi_replay_answered", "Questions for what was missed, answered.", value=answered)
     about = "Questions that are none, or too many at a time, by the name of the client's key."
     yield _counter("kwapi_replay_refused", about, "client", {"": 0, **refused})
+
+
+def uplink_sources(uplink: Uplink | None) -> list[Source]:
+    """Return what tells of what a daemon stores at NATS servers, nothing if it stores nothing there."""
+    return [] if uplink is None else [partial(_uplink, uplink)]
+
+
+def _uplink(uplink: Uplink) -> Iterator[Metric]:
+    about = "1 while a NATS server takes what we store."
+    yield GaugeMetricFamily("kwapi_nats_connected", about, value=float(uplink.is_connected))
+    for name, attribute, about in WAITING:
+        yield GaugeMetricFamily(f"kwapi_nats_{name}", about, value=getattr(uplink, attribute))
+    for name, about in STORED:
+        yield CounterMetricFamily(f"kwapi_nats_{name}", about, value=getattr(uplink, name))
 
 
 def _counter(name: str, about: str, label: str, counts: Mapping[str, int]) -> Metric:

@@ -10,7 +10,7 @@ from kwapi.errors import BadMessage, ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
 from kwapi.nats.bridge import new_proxy
-from kwapi.proxy import Proxy
+from kwapi.proxy import Passage, Proxy
 from kwapi.signing import KeyRing, key_from
 from tests.messages import KEY, frame
 from tests.messages import health as new_health
@@ -153,7 +153,7 @@ def test_a_forwarder_passes_messages_down_and_subscriptions_up(bus, bus_is_upstr
 
 @contextmanager
 def forwarding(upstream, downstream):
-    proxy, bound = new_proxy([upstream], downstream), threading.Event()
+    proxy, bound = new_proxy(Passage([upstream], downstream)), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     assert bound.wait(5)
@@ -188,7 +188,7 @@ def test_what_three_watch_is_asked_for_once_and_what_nobody_watches_not_at_all()
     context = zmq.Context()
     publisher = context.socket(zmq.XPUB)
     publisher.bind(upstream)
-    proxy, bound = Proxy([upstream], downstream), threading.Event()
+    proxy, bound = Proxy(Passage([upstream], downstream)), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     assert bound.wait(5)
@@ -251,7 +251,7 @@ def test_health_is_heard_beside_measurements_or_alone_and_by_prefix(bus):
 
 def test_publishers_may_connect_to_a_proxy_that_listens_for_them(bus):
     inner = free_endpoint()
-    proxy = new_proxy([inner], bus, bind_upstream=True)
+    proxy = new_proxy(Passage([inner], bus, bind_upstream=True))
     thread = threading.Thread(target=proxy.run, args=(lambda: None,), daemon=True)
     thread.start()
     publishers = [Publisher(inner, KEY, bind=False) for _ in range(2)]

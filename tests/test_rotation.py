@@ -14,7 +14,7 @@ from kwapi.gate import Gate
 from kwapi.health import encode_health, health_topic
 from kwapi.keys import KeyFile, add_key, stamp_of
 from kwapi.measurement import Measurement, decode, encode
-from kwapi.proxy import Proxy
+from kwapi.proxy import Passage, Proxy
 from kwapi.replay import Service
 from kwapi.signing import KeyRing, key_from, sign, split, written
 from kwapi.spool.store import Spool
@@ -47,7 +47,7 @@ class Site:
         self._closing.enter_context(running(Service(self._replay, directory / "spool").run))
         self.publisher = Publisher(self._bus, KeyFile(self.drivers_file, clock=self.clock), keep=self._note)
         self._closing.callback(self.publisher.close)
-        proxy, bound = Proxy([self._bus], forwarded, keep=self.spool.hand), threading.Event()
+        proxy, bound = Proxy(Passage([self._bus], forwarded, keep=self.spool.hand)), threading.Event()
         threads = [threading.Thread(target=run, daemon=True) for run in (lambda: proxy.run(bound.set), proxy.capture)]
         for thread in threads:
             thread.start()
@@ -243,7 +243,7 @@ def test_what_is_forged_is_refused_behind_a_forwarder_and_counted():
     said = health(wattmeter="paris.pdu1", timestamp=clock.now)
     unhealthy = sign(LYON, health_topic("paris.pdu1"), encode_health(said))
     upstream, downstream, context = free_endpoint(), free_endpoint(), zmq.Context()
-    proxy, bound = Proxy([upstream], downstream), threading.Event()
+    proxy, bound = Proxy(Passage([upstream], downstream)), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     assert bound.wait(5)

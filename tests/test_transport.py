@@ -16,7 +16,7 @@ from kwapi.connections import FAILED, REFUSED
 from kwapi.errors import ConfigError
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement
-from kwapi.proxy import Proxy
+from kwapi.proxy import Passage, Proxy
 from kwapi.replay import Service
 from kwapi.signing import KeyRing
 from kwapi.sockets import open_socket
@@ -98,7 +98,7 @@ def opened(tmp_path):
 def forward(site, upstream, transport):
     """Run a forwarder; return where it listens."""
     downstream, bound = free_endpoint(), threading.Event()
-    proxy = Proxy([upstream], downstream, transport=transport)
+    proxy = Proxy(Passage([upstream], downstream, transport=transport))
     thread = threading.Thread(target=proxy.run, args=(bound.set,), daemon=True)
     thread.start()
     site.closing.callback(thread.join, 5)

@@ -26,9 +26,10 @@ from kwapi.errors import ConfigError
 from kwapi.health import Health
 from kwapi.keys import KeyFile, make_key_file
 from kwapi.logs import counted
-from kwapi.metrics import connections, metrics_tasks, spool_sources
+from kwapi.metrics import connections, metrics_tasks, spool_sources, uplink_sources
 from kwapi.nats.bridge import new_proxy
 from kwapi.options import OPTIONS
+from kwapi.proxy import Passage
 from kwapi.spool.keeping import Keeping
 from kwapi.spool.store import Spool
 from kwapi.transport import Transport, transport_of
@@ -84,6 +85,7 @@ class Daemon:
                 spool=spool,
                 transport=transport,
             )
+            self._uplink = publisher.uplink
             self._closing.append(publisher.close)
             self._can_be_heard.set()
             self.fleet = Manager(wattmeters, publisher, max_hung=conf.max_hung_workers, mutes=Mutes(mutes))
@@ -92,6 +94,7 @@ class Daemon:
             partial(health_metrics, self.fleet.healths),
             partial(connections, transport.failures),
             *spool_sources(keeping, conf.spool_size),
+            *uplink_sources(self._uplink),
         )
 
     def start(self) -> bool:
@@ -152,9 +155,11 @@ class Daemon:
     ) -> Shares:
         endpoint = new_endpoint()
         keep = None if spool is None else spool.hand
-        proxy = new_proxy(
+        passage = Passage(
             [endpoint], conf.probes_endpoint, bind_upstream=True, keep=keep, spool=spool, transport=transport
         )
+        proxy = new_proxy(passage)
+        self._uplink = proxy.uplink
         self._closing.append(proxy.stop)
         self.tasks.append(service.Task("bus", lambda _: proxy.run(ready=self._can_be_heard.set)))
         if keep:

@@ -8,10 +8,11 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -23,12 +24,13 @@ from kwapi.gate import OWN_TOPICS
 from kwapi.health import health_topic
 from kwapi.measurement import topic_of
 from kwapi.nats.opening import consumer_name, new_reading, new_uplink
-from kwapi.proxy import Proxy
+from kwapi.proxy import Passage, Proxy
 from kwapi.sockets import POLL, open_socket
-from kwapi.spool.store import Spool
 from kwapi.stream import Mark
 from kwapi.streams import Streams
-from kwapi.transport import Transport
+
+if TYPE_CHECKING:
+    from kwapi.nats.uplink import Uplink
 
 LOG = logging.getLogger(__name__)
 AT_ONCE = 1000  # frames that are taken before anything else is looked at
@@ -37,56 +39,30 @@ SAVE = 5.0  # seconds
 LINGER = 500  # ms
 
 
-def new_proxy(
-    upstream: Sequence[str],
-    downstream: str,
-    *,
-    bind_upstream: bool = False,
-    keep: Callable[[bytes], None] | None = None,
-    kept: Sequence[str] = ("",),
-    spool: Spool | None = None,
-    transport: Transport | None = None,
-) -> "Proxy | Bridge":
-    """Return what passes messages between endpoints: in C where all are of ZeroMQ. ``spool`` is what ``keep`` fills."""
-    if not any(map(is_nats, (*upstream, downstream))):
-        return Proxy(upstream, downstream, bind_upstream=bind_upstream, keep=keep, kept=kept, transport=transport)
-    return Bridge(
-        upstream, downstream, bind_upstream=bind_upstream, keep=keep, kept=kept, spool=spool, transport=transport
-    )
+def new_proxy(passage: Passage) -> "Proxy | Bridge":
+    """Return what passes messages between endpoints: in C where all are of ZeroMQ."""
+    return Bridge(passage) if any(map(is_nats, (*passage.upstream, passage.downstream))) else Proxy(passage)
 
 
 class Bridge:
     """Passes messages between ZeroMQ and NATS, as Proxy does between ZeroMQ endpoints."""
 
-    def __init__(
-        self,
-        upstream: Sequence[str],
-        downstream: str,
-        *,
-        bind_upstream: bool = False,
-        keep: Callable[[bytes], None] | None = None,
-        kept: Sequence[str] = ("",),
-        spool: Spool | None = None,
-        transport: Transport | None = None,
-    ) -> None:
-        """``keep`` is given each frame of measurements that passes, of those ``kept``, and fills the ``spool``."""
-        self._transport = transport = transport or Transport()
-        self._upstream = [endpoint for endpoint in upstream if not is_nats(endpoint)]
-        self._downstream = downstream
-        self._bind_upstream = bind_upstream  # publishers connect to us
-        self._keep = keep
-        self._prefixes = [prefix for name in kept for prefix in (topic_of(name) if name else b"", health_topic(name))]
+    def __init__(self, passage: Passage) -> None:
+        self._passage = passage
+        self._upstream = [endpoint for endpoint in passage.upstream if not is_nats(endpoint)]
+        names = passage.kept
+        self._prefixes = [prefix for name in names for prefix in (topic_of(name) if name else b"", health_topic(name))]
         self._begun, self._stop, self._ended = Event(), Event(), Event()
-        self._path = spool.directory / FILE_NAME if spool is not None else None
-        streams = [endpoint for endpoint in upstream if is_nats(endpoint)]
-        self._reading = new_reading(streams, transport, Streams()) if streams else None
+        self._path = passage.spool.directory / FILE_NAME if passage.spool is not None else None
+        streams = [endpoint for endpoint in passage.upstream if is_nats(endpoint)]
+        self._reading = new_reading(streams, passage.transport, Streams()) if streams else None
         if self._reading is not None and self._path is not None:
             self._reading.resume(consumer_name(self._path), load(self._path))
-        self._uplink: Out | None = None
-        if is_nats(downstream):
+        self.uplink: Uplink | None = None
+        if is_nats(passage.downstream):
             if streams:
-                raise ConfigError(f"forwarder_endpoint: {downstream} and probes_endpoint are both NATS servers")
-            self._uplink = new_uplink(downstream, transport, spool)
+                raise ConfigError(f"forwarder_endpoint: {passage.downstream} and probes_endpoint are both NATS servers")
+            self.uplink = new_uplink(passage.downstream, passage.transport, passage.spool)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Pass until stop() is called from another thread; ready() is called once it can."""
@@ -107,22 +83,22 @@ class Bridge:
         self._stop.set()
         if self._begun.is_set():
             self._ended.wait()
-        elif self._uplink is not None:
-            self._uplink.close(LINGER)
+        elif self.uplink is not None:
+            self.uplink.close(LINGER)
 
     def _pass(self, context: "zmq.Context[zmq.Socket[bytes]]", ready: Callable[[], None]) -> None:
         source, poller = open_socket(context, zmq.SUB), zmq.Poller()
-        out: Out | None = self._uplink
+        out: Out | None = self.uplink
         try:
             for prefix in self._prefixes:
                 source.subscribe(prefix)
             if out is None:
                 out = target = open_socket(context, zmq.PUB)
-                self._transport.listen(target, self._downstream)
-            if self._bind_upstream:
+                self._passage.transport.listen(target, self._passage.downstream)
+            if self._passage.bind_upstream:
                 for endpoint in self._upstream:
-                    self._transport.listen(source, endpoint)
-            link = self._transport.connect(source, [] if self._bind_upstream else self._upstream)
+                    self._passage.transport.listen(source, endpoint)
+            link = self._passage.transport.connect(source, [] if self._passage.bind_upstream else self._upstream)
             if self._reading is not None:
                 self._reading.open(self._prefixes)
             for each in (source, *(self._reading.fds if self._reading is not None else ())):
@@ -158,8 +134,8 @@ class Bridge:
             self._hand(frame, out)
 
     def _hand(self, frame: bytes, out: Out) -> None:
-        if self._keep is not None and not frame.startswith(OWN_TOPICS):
-            self._keep(frame)
+        if self._passage.keep is not None and not frame.startswith(OWN_TOPICS):
+            self._passage.keep(frame)
         out.send(frame)
 
 

@@ -45,6 +45,7 @@ class Connection:
         self._failures = Counter() if failures is None else failures
         self._servers = servers_of(endpoint)
         self._stopping = asyncio.Event()
+        self.is_well = False  # it is said so by who works with it
         self._told = ""
         self._down_at = time.monotonic()
         self.loop = asyncio.new_event_loop()
@@ -114,12 +115,14 @@ class Connection:
 
     def well(self) -> None:
         """Say that all is as it should be, if it was not; called by who works with a connection."""
+        self.is_well = True
         if self._told:
             LOG.info("%s serves us again, after %.0f s", self.endpoint, time.monotonic() - self._down_at)
             self._told = ""
 
     def tell(self, error: Exception) -> None:
         """Log once what is wrong."""
+        self.is_well = False
         text = str(error) or type(error).__name__
         if not self._told:
             self._down_at = time.monotonic()

@@ -41,8 +41,8 @@ class Lanes:
     """The lanes of one daemon; for one thread."""
 
     def __init__(self, most_bytes: int, *, has_spool: bool, stored: Mapping[bytes, Position] | None = None) -> None:
-        self.size = 0  # bytes that wait
-        self.dropped = 0  # messages that are lost
+        self.count = self.size = 0  # messages that wait, and their bytes
+        self.stored = self.dropped = self.drained = 0  # messages that are stored, lost, and came out of the spool
         self._most_bytes = most_bytes
         self._has_spool = has_spool
         self._lanes = {topic: Lane(position) for topic, position in (stored or {}).items()}
@@ -92,7 +92,8 @@ class Lanes:
             return
         parcel = lane.waiting.popleft()
         lane.on_its_way = False
-        self.size -= len(parcel.frame)
+        self._forget(parcel)
+        self.stored += is_stored
         self.dropped += not is_stored
         if parcel.is_kept:
             lane.stored = Position(parcel.boot, parcel.seq + 1)
@@ -128,6 +129,7 @@ class Lanes:
     def add_page(self, key: bytes, parcels: list[Parcel]) -> None:
         """Take what the spool has next for a lane that is behind."""
         lane = self._lanes[key]
+        self.drained += len(parcels)
         for parcel in parcels:
             self._append(key, lane, parcel)
 
@@ -152,22 +154,28 @@ class Lanes:
 
     def _append(self, key: bytes, lane: Lane, parcel: Parcel) -> None:
         lane.waiting.append(parcel)
+        self.count += 1
         self.size += len(parcel.frame)
         if len(lane.waiting) == 1:
             self._ready.append(key)
+
+    def _forget(self, parcel: Parcel) -> None:
+        """Take note that a message waits no more."""
+        self.count -= 1
+        self.size -= len(parcel.frame)
 
     def _make_room(self, key: bytes, lane: Lane, parcel: Parcel) -> bool:
         """Return whether a message may wait in memory although that is full: its lane falls behind, or loses."""
         kept = [each for each in (*lane.waiting, parcel) if each.is_kept]
         if self._has_spool and kept:
             while len(lane.waiting) > lane.on_its_way:
-                self.size -= len(lane.waiting.pop().frame)
+                self._forget(lane.waiting.pop())
             self.fall_behind(key, Position(kept[-1].boot, kept[-1].seq))
             return False
         while len(lane.waiting) > lane.on_its_way and self.size + len(parcel.frame) > self._most_bytes:
             first = lane.waiting[lane.on_its_way]
             del lane.waiting[lane.on_its_way]
-            self.size -= len(first.frame)
+            self._forget(first)
             self.dropped += 1
         if self.size + len(parcel.frame) <= self._most_bytes:
             return True

@@ -57,6 +57,7 @@ class Uplink:
     ) -> None:
         """``spool`` is one that is handed the same frames."""
         self.closed = False
+        self.refused = 0  # times that a message was, which was sent again
         self._backlog = Backlog(spool) if spool is not None else None
         stored = self._backlog.stored if self._backlog is not None else {}
         self._lanes = Lanes(most_bytes, has_spool=spool is not None, stored=stored)
@@ -75,6 +76,21 @@ class Uplink:
         self._connection.start()
 
     @property
+    def is_connected(self) -> bool:
+        """Whether a server takes what we store."""
+        return self._connection.is_well
+
+    @property
+    def published(self) -> int:
+        """Return how many messages were stored."""
+        return self._lanes.stored
+
+    @property
+    def drained(self) -> int:
+        """Return how many messages came out of the spool."""
+        return self._lanes.drained
+
+    @property
     def dropped(self) -> int:
         """Return how many messages were lost on the way to the server."""
         return self._lanes.dropped
@@ -86,7 +102,12 @@ class Uplink:
 
     @property
     def waiting(self) -> int:
-        """Return how many bytes wait for the server in memory."""
+        """Return how many messages wait for the server in memory."""
+        return self._lanes.count
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how many bytes these have."""
         return self._lanes.size
 
     @property
@@ -189,6 +210,7 @@ class Uplink:
             self._lanes.done(key, is_stored=False)
         else:
             self._connection.tell(Unusable(problem))
+            self.refused += 1
             self._refused.append(key)
         self._wake.set()
 

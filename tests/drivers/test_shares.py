@@ -21,7 +21,7 @@ from kwapi.drivers.process import spawn
 from kwapi.drivers.shares import Shares, new_endpoint, share_of
 from kwapi.drivers.wattmeter import Wattmeter
 from kwapi.gate import Gate
-from kwapi.proxy import Proxy
+from kwapi.proxy import Passage, Proxy
 from kwapi.signing import KeyRing
 from tests.messages import KEY
 from tests.waiting import eventually
@@ -41,7 +41,7 @@ class Bus:
         self.messages, self.gate = [], Gate(KeyRing([KEY]))
         self._directory = directory
         self._stop = threading.Event()
-        self._proxy = Proxy([self.inner], self.outer, bind_upstream=True)
+        self._proxy = Proxy(Passage([self.inner], self.outer, bind_upstream=True))
         subscriber = Subscriber([self.outer], [""], self.gate)
         self._threads = [
             threading.Thread(target=self._proxy.run, args=(lambda: None,), daemon=True),

@@ -10,7 +10,7 @@ from kwapi.bus import Publisher
 from kwapi.errors import ConfigError
 from kwapi.measurement import Measurement
 from kwapi.nats.bridge import FILE_NAME, Bridge, load, new_proxy
-from kwapi.proxy import Proxy
+from kwapi.proxy import Passage, Proxy
 from kwapi.spool.reader import Reader
 from kwapi.spool.segment import read_frame
 from kwapi.spool.store import Spool
@@ -24,7 +24,7 @@ from tests.waiting import eventually
 @contextmanager
 def passing(*arguments, **how):
     """Have a bridge run."""
-    bridge, ready = Bridge(*arguments, **how), threading.Event()
+    bridge, ready = Bridge(Passage(*arguments, **how)), threading.Event()
     thread = threading.Thread(target=bridge.run, args=(ready.set,), daemon=True)
     thread.start()
     assert ready.wait(5)
@@ -41,14 +41,14 @@ def seqs(frames):
 
 
 def test_between_zeromq_endpoints_there_is_no_bridge():
-    proxy = new_proxy([free_endpoint()], free_endpoint())
+    proxy = new_proxy(Passage([free_endpoint()], free_endpoint()))
     assert isinstance(proxy, Proxy)
     proxy.stop()
 
 
 def test_both_sides_cannot_be_nats(server):
     with pytest.raises(ConfigError, match="both NATS servers"):
-        Bridge([server.endpoint], server.endpoint)
+        Bridge(Passage([server.endpoint], server.endpoint))
 
 
 def test_two_bridges_side_by_side_store_each_message_once(server):
