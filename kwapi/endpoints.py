@@ -79,7 +79,7 @@ def endpoints_of(conf: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
         value = conf[option]
         if isinstance(value, list):
             yield from ((option, endpoint, False) for endpoint in value)
-        else:
+        elif value:
             yield option, value, True
 
 

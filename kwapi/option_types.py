@@ -74,6 +74,13 @@ class Endpoint(types.String):
         return text
 
 
+class EndpointOrNone(Endpoint):
+    """The address of a ZeroMQ socket; or empty."""
+
+    def __call__(self, value: object) -> str:
+        return super().__call__(value) if value else ""
+
+
 class BusEndpoint(Endpoint):
     """The address of a ZeroMQ socket, or of NATS servers of one cluster: nats:// or tls://HOST:PORT;HOST:PORT."""
 

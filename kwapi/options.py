@@ -8,6 +8,7 @@ from kwapi.logs import JSON, PLAIN
 from kwapi.option_types import (
     BusEndpoint,
     Endpoint,
+    EndpointOrNone,
     HeaderName,
     Mode,
     Owner,
@@ -97,6 +98,13 @@ NATS = (
         help="PEM file with the authority whose certificates tls:// endpoints have; empty for those that this machine "
         "trusts.",
     ),
+    cfg.StrOpt(
+        "nats_certificate_file",
+        default="",
+        help="PEM file with our certificate, for tls:// servers that want one; its key too, unless nats_key_file has "
+        "that.",
+    ),
+    cfg.StrOpt("nats_key_file", default="", help="PEM file of mode 0600 with the key of nats_certificate_file."),
 )
 PLUGIN = (
     KEY_FILE,
@@ -167,9 +175,10 @@ def _spool(directory: str, port: int) -> Sequence[cfg.Opt]:
         cfg.IntOpt("spool_size", default=1024, min=16, help="Megabytes that the kept messages may take."),
         cfg.Opt(
             "replay_endpoint",
-            type=Endpoint(),
+            type=EndpointOrNone(),
             default=f"tcp://127.0.0.1:{port}",
-            help="ZeroMQ endpoint where plugins ask for what they missed, if anything is kept.",
+            help="ZeroMQ endpoint where plugins ask for what they missed, if anything is kept; empty for none, "
+            "where all of them read NATS servers.",
         ),
     )
 

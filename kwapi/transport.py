@@ -14,7 +14,7 @@ from kwapi.certificates import Certificate, Clients, read_certificate, read_publ
 from kwapi.connections import Door, Link, Socket
 from kwapi.endpoints import IPC, TCP, Ipc, endpoints_of, host_and_port, is_nats, listen_at
 from kwapi.errors import ConfigError
-from kwapi.nats.login import Login
+from kwapi.nats.login import Login, login_of
 
 ABSTRACT = IPC + "@"
 
@@ -113,7 +113,7 @@ class Transport:
 def transport_of(conf: cfg.ConfigOpts) -> Transport:
     """Return the transport of a daemon's configuration; raise ConfigError if a file of it cannot be used."""
     ipc = Ipc(conf.ipc_mode, *conf.ipc_owner) if "ipc_mode" in conf else Ipc()
-    nats = Login(conf.nats_stream, conf.nats_credentials_file, conf.nats_ca_file)
+    nats = login_of(conf)
     if any(is_nats(endpoint) for _, endpoint, _ in endpoints_of(conf)):
         nats.check()
     if not conf.curve_key_file:

@@ -14,7 +14,7 @@ from kwapi.config import PATHS, Reader
 from kwapi.endpoints import is_nats
 from kwapi.errors import ConfigError
 from kwapi.measurement import topic_of
-from kwapi.nats.login import Login
+from kwapi.nats.login import Login, login_of
 from kwapi.nats.opening import needed
 from kwapi.nats.subjects import EVERYTHING, filters_of
 from kwapi.options import OPTIONS
@@ -62,7 +62,7 @@ def endpoint_of(path: Path) -> tuple[str, Login]:
     found = [endpoint for endpoint in listed if is_nats(endpoint)]
     if not found:
         raise ConfigError(f"{path}: probes_endpoint names no NATS server, such as nats://127.0.0.1:4222")
-    return found[0], Login(conf.nats_stream, conf.nats_credentials_file, conf.nats_ca_file)
+    return found[0], login_of(conf)
 
 
 def run(arguments: argparse.Namespace) -> int:

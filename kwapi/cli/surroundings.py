@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from kwapi.certificates import holds_secret, read_certificate, read_public_key
 from kwapi.endpoints import TCP, endpoints_of, is_nats
 from kwapi.errors import ConfigError
 from kwapi.keys import read
-from kwapi.nats.login import Login
+from kwapi.nats.login import login_of
 from kwapi.plugins.api.access import KEYSTONE
 from kwapi.transport import Transport
 
@@ -93,8 +93,13 @@ def _curve(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 
 def _nats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
-    login = Login(conf.nats_stream, conf.nats_credentials_file, conf.nats_ca_file)
-    for option, use in (("nats_credentials_file", login.credentials), ("nats_ca_file", login.tls)):
+    login = login_of(conf)
+    uses: dict[str, Callable[[], object]] = {
+        "nats_credentials_file": login.credentials,
+        "nats_ca_file": login.trusted,
+        "nats_certificate_file": login.certified,
+    }
+    for option, use in uses.items():
         if conf[option] and (hidden := _hidden(option, Path(conf[option]))):
             yield hidden
             continue

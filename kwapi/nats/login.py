@@ -1,6 +1,6 @@
-"""How a daemon logs in at a NATS server: a file with who it is, and whose certificates it trusts.
+"""How a daemon logs in at a NATS server: a file with who it is, its certificate, and whose certificates it trusts.
 
-The file is what ``nsc`` makes for a user (a JWT and its nkey), or has one line: USER:PASSWORD, or a token. It is read
+The file is what ``nsc`` makes for a user (a JWT and its nkey), or has one line: USER:PASSWORD, or a token. All are read
 at each connection, so that a new one needs no restart. None of it is ever logged.
 """
 
@@ -9,6 +9,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from oslo_config import cfg
 
 from kwapi.credentials import is_credential
 from kwapi.errors import ConfigError
@@ -25,6 +27,9 @@ class Login:
     credentials_file: str = ""
     ca_file: str = ""
 
+    certificate_file: str = ""
+    key_file: str = ""
+
     def check(self) -> None:
         """Raise ConfigError if a file cannot be used."""
         self.credentials()
@@ -36,8 +41,7 @@ class Login:
             return {}
         path = Path(self.credentials_file)
         try:
-            if path.stat().st_mode & OTHERS and not is_credential(path):
-                raise ConfigError(f"nats_credentials_file: others can read {path}; chmod 600 {path}")
+            _check_mode("nats_credentials_file", path)
             text = path.read_text("utf-8").strip()
         except OSError as error:
             raise ConfigError(f"nats_credentials_file: cannot read {path}: {error.strerror}") from error
@@ -51,8 +55,43 @@ class Login:
         return {"user": user, "password": password} if colon else {"token": text}
 
     def tls(self) -> ssl.SSLContext:
-        """Return what certificates are checked with."""
+        """Return what servers' certificates are checked with, and with what they check us."""
+        context = self.trusted()
+        self.certified(context)
+        return context
+
+    def trusted(self) -> ssl.SSLContext:
+        """Return what servers' certificates are checked with."""
         try:
             return ssl.create_default_context(cafile=self.ca_file or None)
         except OSError as error:
             raise ConfigError(f"nats_ca_file: cannot use {self.ca_file}: {error}") from error
+
+    def certified(self, context: ssl.SSLContext | None = None) -> None:
+        """Have our certificate shown to servers that want one."""
+        if not self.certificate_file:
+            if self.key_file:
+                raise ConfigError("nats_key_file: without nats_certificate_file it is of no use")
+            return
+        key = Path(self.key_file or self.certificate_file)
+        option = "nats_key_file" if self.key_file else "nats_certificate_file"
+        try:
+            _check_mode(option, key)
+            context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_cert_chain(self.certificate_file, key, password=lambda: "")  # or a terminal is asked for it
+        except OSError as error:
+            raise ConfigError(
+                f"nats_certificate_file: cannot use {self.certificate_file} with {key}: {error}"
+            ) from error
+
+
+def login_of(conf: cfg.ConfigOpts) -> Login:
+    """Return the login of a daemon's configuration."""
+    files = conf.nats_credentials_file, conf.nats_ca_file, conf.nats_certificate_file, conf.nats_key_file
+    return Login(conf.nats_stream, *files)
+
+
+def _check_mode(option: str, path: Path) -> None:
+    """Raise ConfigError if others can read a file, OSError if nobody can."""
+    if path.stat().st_mode & OTHERS and not is_credential(path):
+        raise ConfigError(f"{option}: others can read {path}; chmod 600 {path}")

@@ -13,10 +13,14 @@ MEGABYTE = 1 << 20
 
 
 class Keeping:
-    """The spool of a daemon's configuration and its replay endpoint; ConfigError if one of them cannot be had."""
+    """The spool of a daemon, and its replay endpoint if it has one; ConfigError if one of them cannot be had."""
 
     def __init__(self, conf: cfg.ConfigOpts, transport: Transport) -> None:
         self.spool = Spool(conf.spool_dir, max_bytes=conf.spool_size * MEGABYTE, max_age=conf.spool_hours * 3600)
+        self.replay: Service | None = None
+        self.tasks = [service.Task("spool", self.spool.run, hang_limit=service.DISK_LIMIT)]
+        if not conf.replay_endpoint:
+            return
         upstream = conf.replay_upstream if "replay_upstream" in conf else []
         with ExitStack() as undo:
             undo.callback(self.spool.close)
@@ -28,7 +32,4 @@ class Keeping:
                 transport=transport,
             )
             undo.pop_all()
-        self.tasks = [
-            service.Task("spool", self.spool.run, hang_limit=service.DISK_LIMIT),
-            service.Task("replay", self.replay.run),
-        ]
+        self.tasks.append(service.Task("replay", self.replay.run))

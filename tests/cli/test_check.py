@@ -241,12 +241,13 @@ def test_what_lets_a_daemon_in_at_nats_servers_is_looked_at(tmp_path, check):
     (tmp_path / "nats.secret").write_bytes(b"kwapi:5ecret\xff\n")
     (tmp_path / "nats.secret").chmod(0o600)
     make_key_file(tmp_path / "signing.key")
-    files = "nats_credentials_file = {}/nats.secret\nnats_ca_file = {}/ca.pem\n"
+    files = "nats_credentials_file = {}/nats.secret\nnats_ca_file = {}/ca.pem\nnats_certificate_file = {}/our.pem\n"
     at_nats = f"[DEFAULT]\nstate_dir = {{}}\nprobes_endpoint = nats://127.0.0.1:4222\n{files}"
     status, said = check(rrd=at_nats)
     assert status == 2
     assert "rrd.conf:4: [DEFAULT] nats_credentials_file: nats.secret is not UTF-8: byte 12\n" in said
     assert "rrd.conf:5: [DEFAULT] nats_ca_file: cannot use ca.pem: [Errno 2] No such file or directory\n" in said
+    assert "rrd.conf:6: [DEFAULT] nats_certificate_file: cannot use our.pem with our.pem: [Errno 2] " in said
     (tmp_path / "nats.secret").chmod(0o644)
     assert "nats_credentials_file: others can read nats.secret; chmod 600 nats.secret\n" in check()[1]
 

@@ -138,6 +138,50 @@ def test_a_server_is_believed_by_its_certificate(tmp_path, caplog):
         refused(caplog, encrypted, Login(ca_file=str(other)), "certificate verify failed")
 
 
+def parts(directory, certificate):
+    """Return the files of a certificate and of its key, which stand in one."""
+    text = certificate.read_text()
+    begin = text.index("-----BEGIN PRIVATE KEY")
+    shown = directory / f"{certificate.stem}.crt"
+    shown.write_text(text[:begin])
+    return {"certificate_file": str(shown), "key_file": secret(directory, text[begin:], f"{certificate.stem}.key")}
+
+
+def test_a_server_may_want_a_certificate_of_ours(tmp_path, caplog):
+    server_file, ours, other = (tmp_path / f"{name}.pem" for name in ("server", "ours", "other"))
+    for path in (server_file, ours, other):
+        make_certificate(path)
+    files = f'cert_file: "{server_file}", key_file: "{server_file}", ca_file: "{ours}"'
+    with NatsServer(tmp_path, options=f"tls {{ {files}, verify: true }}", stream=False) as server:
+        one_file = Login(ca_file=str(server_file), certificate_file=str(ours))
+        server.login = {"tls": one_file.tls()}
+        server.make_stream()
+        encrypted = server.endpoint.replace("nats://", "tls://")
+        stores(server, one_file, encrypted)
+        stores(server, Login(ca_file=str(server_file), **parts(tmp_path, ours)), encrypted, seq=1)
+        assert len(server.stored()) == 2
+        refused(caplog, encrypted, Login(ca_file=str(server_file)), "does not serve us")
+        refused(caplog, encrypted, Login(ca_file=str(server_file), certificate_file=str(other)), "does not serve us")
+
+
+def test_a_certificate_that_cannot_be_used_is_a_mistake(tmp_path):
+    ours, other = tmp_path / "ours.pem", tmp_path / "other.pem"
+    for path in (ours, other):
+        make_certificate(path)
+    of_ours, of_other = parts(tmp_path, ours), parts(tmp_path, other)
+    mixed = of_ours | {"key_file": of_other["key_file"]}
+    with pytest.raises(ConfigError, match=r"nats_certificate_file: cannot use .*ours.crt with .*other.key: .*mismatch"):
+        Login(**mixed).check()
+    with pytest.raises(ConfigError, match="nats_key_file: without nats_certificate_file"):
+        Login(key_file=of_ours["key_file"]).check()
+    Path(of_ours["key_file"]).chmod(0o644)
+    with pytest.raises(ConfigError, match="nats_key_file: others can read"):
+        Login(**of_ours).check()
+    ours.chmod(0o644)
+    with pytest.raises(ConfigError, match="nats_certificate_file: others can read"):
+        Login(certificate_file=str(ours)).check()
+
+
 def test_nobody_on_the_way_has_a_password_sent_unencrypted(tmp_path, caplog):
     """He says that the server does not encrypt; what comes after that he would read."""
     heard, done = bytearray(), threading.Event()
