@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 from nats.errors import Error
@@ -138,8 +138,31 @@ class Connection:
         self._servers = list(dict.fromkeys((*servers_of(self.endpoint), *found)))
 
 
+class Arrival(NamedTuple):
+    """A message as it came; no headers are b""."""
+
+    subject: bytes
+    reply: bytes
+    data: bytes
+    headers: bytes
+
+
 class _Client(Client):
-    """nats-py's client, which would log in unencrypted where somebody on the way says that the server wants it so."""
+    """nats-py's client, which would log in unencrypted where somebody on the way says that the server wants it so.
+
+    Messages of some subscriptions it hands over as they come: its queue, its task and its dictionary of headers for
+    each of them would cost as much as all that becomes of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takers: dict[int, Callable[[Arrival], None]] = {}  # by number of the subscription
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if (take := self.takers.get(sid)) is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        else:
+            take(Arrival(subject, reply, data, headers or b""))  # of none nats-py has None
 
     def _connect_command(self) -> bytes:
         if "tls" in self.options and not self._server_info.get("tls_required"):
@@ -175,6 +198,20 @@ async def connected(
         yield client
     finally:
         await _close(client)
+
+
+@asynccontextmanager
+async def taking(client: Client, subject: str, take: Callable[[Arrival], None]) -> AsyncIterator[None]:
+    """Have what comes for a subject taken by the loop itself."""
+    subscription = await client.subscribe(subject)
+    takers = client.takers  # type: ignore[attr-defined]  # of one that is connected()
+    takers[subscription._id] = take
+    try:
+        yield
+    finally:
+        takers.pop(subscription._id)
+        if not client.is_closed:
+            await subscription.unsubscribe()
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

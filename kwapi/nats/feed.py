@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -17,20 +18,21 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 from nats.js.errors import NotFoundError
 
-from kwapi.nats.connection import PATIENCE, Connection, Unusable, together
+from kwapi.nats.connection import PATIENCE, Arrival, Connection, Unusable, taking, together
 from kwapi.nats.login import Login
 from kwapi.stream import Mark
 
 LOG = logging.getLogger(__name__)
-BATCH = 500  # messages that are asked for at a time
-WAITING = 2_000  # messages that wait for our reader, until no more are asked for
+BATCH = 1_000  # messages that are asked for at a time
+WAITING = 4_000  # messages that wait for our reader, until no more are asked for
 EXPIRES = 5.0  # seconds for which the server keeps a question
 NANO = 10**9
+STATUS = b"NATS/1.0 "  # begins the headers of what is no message of the stream, and then its status
+LEFT = re.compile(rb"Nats-Pending-Messages: *(\d+)")
 SLACK = 60.0  # seconds before the time of the last message from where on a stream that is another one is read
 UNUSED = 3 * 86400.0  # seconds until the server forgets the consumer of a daemon that is gone
 UNUSED_BRIEF = 60.0  # that of one without a name
@@ -168,8 +170,7 @@ class _Pull:
 
     async def run(self) -> None:
         """Ask for as long as all is well."""
-        subscription = await self._client.subscribe(self._inbox, cb=self._note, pending_bytes_limit=0)
-        try:
+        async with taking(self._client, self._inbox, self._note):
             while not self._problem:
                 await self._feed._until_room()
                 if self._asked_for <= BATCH // 2:
@@ -183,29 +184,32 @@ class _Pull:
                         await self._news.wait()
                 if time.monotonic() - self._heard_at > EXPIRES + PATIENCE:
                     self._problem = "it is silent"
-        finally:
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
         raise Unusable(self._problem)
 
-    async def _note(self, message: Msg) -> None:
+    def _note(self, message: Arrival) -> None:
         self._heard_at = time.monotonic()
-        status = (message.headers or {}).get("Status")
-        if status is None:
+        if not message.headers.startswith(STATUS):
             self._take(message)
-        elif status in ("404", "408"):  # it has kept the question for long enough
-            left = (message.headers or {}).get("Nats-Pending-Messages", str(self._asked_for))
-            self._asked_for = max(self._asked_for - int(left), 0)
-        elif status != "100":
-            self._problem = f"{status} {(message.headers or {}).get('Description', 'no consumer')}"
-        if status is not None or self._asked_for <= BATCH // 2:
-            self._news.set()
+            if self._asked_for <= BATCH // 2:
+                self._news.set()
+            return
+        status, _, _ = message.headers.removeprefix(STATUS).partition(b"\r\n")
+        if status.startswith((b"404", b"408")):  # it has kept the question for long enough
+            left = LEFT.search(message.headers)
+            self._asked_for = max(self._asked_for - int(left[1]), 0) if left else 0
+        elif not status.startswith(b"100"):
+            self._problem = status.decode("ascii", "replace")
+        self._news.set()
 
-    def _take(self, message: Msg) -> None:
+    def _take(self, message: Arrival) -> None:
         # $JS.ACK.(domain.account.)stream.consumer.delivered.stream seq.consumer seq.timestamp.pending(.random)
-        words = message.reply.split(".")
+        words = message.reply.split(b".")
         place = 5 if len(words) == 9 else 7
-        seq, number, at, pending = (int(word) for word in words[place : place + 4])
+        try:
+            seq, number, at, pending = map(int, words[place : place + 4])
+        except ValueError:
+            self._problem = f"a message has no number: {message.reply!r}"
+            return
         if number != self._due:
             self._problem = f"message {self._due} of the consumer did not come"
             self._news.set()

@@ -17,12 +17,11 @@ from itertools import count
 from typing import TypeVar
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from kwapi.errors import BadMessage
 from kwapi.health import TOPIC
 from kwapi.nats.backlog import Backlog
-from kwapi.nats.connection import PATIENCE, RETRY, Connection, Unusable, together
+from kwapi.nats.connection import PATIENCE, RETRY, Arrival, Connection, Unusable, taking, together
 from kwapi.nats.lanes import Lanes, Parcel
 from kwapi.nats.login import Login
 from kwapi.nats.subjects import message_id, subject_of
@@ -171,18 +170,18 @@ class Uplink:
         """Publish what is ready, for as long as a connection lives."""
         inbox = client.new_inbox()
 
-        async def answered(message: Msg) -> None:
-            self._note(int(message.subject[len(inbox) + 1 :]), message)
+        def answered(message: Arrival) -> None:
+            self._note(int(message.subject[len(inbox) + 1 :]), message.data)
 
-        await client.subscribe(f"{inbox}.*", cb=answered)
         self._on_their_way.clear()
         self._refused.clear()
         self._lanes.all_again()
-        self._connection.well()
-        works = [self._publish_on(client, inbox), self._look_on()]
-        if self._backlog is not None:
-            works += [self._drain(self._backlog), self._save_on(self._backlog)]
-        await together(*works)
+        async with taking(client, f"{inbox}.*", answered):
+            self._connection.well()
+            works = [self._publish_on(client, inbox), self._look_on()]
+            if self._backlog is not None:
+                works += [self._drain(self._backlog), self._save_on(self._backlog)]
+            await together(*works)
 
     async def _publish_on(self, client: Client, inbox: str) -> None:
         while True:
@@ -198,12 +197,12 @@ class Uplink:
                 await client.publish(subject, parcel.frame, reply=f"{inbox}.{number}", headers=headers)
             await self._wake.wait()
 
-    def _note(self, number: int, message: Msg) -> None:
+    def _note(self, number: int, answer: bytes) -> None:
         """Take note of what the server answers to a message."""
         if number not in self._on_their_way:
             return
         key, _ = self._on_their_way.pop(number)
-        problem, code = _problem(message)
+        problem, code = _problem(answer)
         if not problem:
             self._lanes.done(key)
         elif code == TOO_LARGE:
@@ -257,13 +256,13 @@ class Uplink:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
 
-def _problem(message: Msg) -> tuple[str, int]:
+def _problem(answer: bytes) -> tuple[str, int]:
     """Return why a server did not store a message, and its number for that; "" if it did."""
-    if not message.data:
+    if not answer:
         return NO_STREAM, 503
-    if b'"error"' not in message.data:
+    if b'"error"' not in answer:
         return "", 0
     with suppress(ValueError, AttributeError):
-        error = json.loads(message.data)["error"]
+        error = json.loads(answer)["error"]
         return str(error.get("description") or "it refuses"), int(error.get("err_code", 0))
     return "an answer that is none", 0
