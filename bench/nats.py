@@ -19,30 +19,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import zmq
 from nats.aio.client import Client
 
-from bench.processes import cpu_seconds, rss_mb
+from bench.frames import BOOT, KEY, frame_of, names_of
+from bench.processes import cpu_seconds, rss_mb, started
 from bench.spool import percentiles
 from kwapi.bus import Publisher, Subscriber
 from kwapi.gate import Gate
-from kwapi.measurement import VERSION, Measurement, Message, encode, topic_of
+from kwapi.measurement import Measurement, Message, topic_of
 from kwapi.nats.bridge import Bridge
 from kwapi.nats.layout import Layout
 from kwapi.nats.login import Login
 from kwapi.nats.subjects import EVERYTHING, message_id, subject_of
 from kwapi.plugins.api.collector import Collector
 from kwapi.proxy import Passage
-from kwapi.signing import KeyRing, key_from, sign
+from kwapi.signing import KeyRing
 from kwapi.sockets import open_socket
 from kwapi.spool.store import Spool
 from kwapi.stream import Mark
 from kwapi.streams import Streams
 from kwapi.transport import Transport
 
-KEY, BOOT = key_from(b"a signing key of the benchmark..."), 7
+PROGRAM = "bench.nats"
 BRIDGE_BOUND, CATCH_UP_BOUND = 100.0, 300.0  # us a message, s
 TICK = 0.002  # seconds
 Row = tuple[str, str]
@@ -52,26 +52,15 @@ class Frames:
     """Signed frames of some wattmeters, each of so many probes: a second of all, then the next."""
 
     def __init__(self, wattmeters: int, probes: int) -> None:
-        names = [f"lyon.rack{number % 100}.pdu{number}" for number in range(wattmeters)]
-        self._probes = {name: [f"{name.rpartition('.')[2]}-{outlet}" for outlet in range(probes)] for name in names}
+        self._probes = {
+            name: [f"{name.rpartition('.')[2]}-{outlet}" for outlet in range(probes)] for name in names_of(wattmeters)
+        }
         self._watts = [100.0 + outlet for outlet in range(probes)]
 
     def second(self, seq: int, timestamp: float) -> Iterator[tuple[bytes, bytes]]:
         """Yield topic and frame of each wattmeter."""
         for name, probes in self._probes.items():
-            message = Message(
-                version=VERSION,
-                type="measurement",
-                wattmeter=name,
-                boot=BOOT,
-                seq=seq,
-                timestamp=timestamp,
-                monotonic=float(seq),
-                interval=1.0,
-                probes=probes,
-                w=self._watts,
-            )
-            yield topic_of(name), sign(KEY, topic_of(name), encode(message))
+            yield topic_of(name), frame_of(name, seq, timestamp, probes, self._watts)
 
 
 @contextmanager
@@ -114,17 +103,6 @@ async def stream_of(endpoint: str) -> tuple[str, int, int]:
     return str(info.created), info.state.last_seq, info.state.messages
 
 
-@contextmanager
-def started(*arguments: Any) -> Iterator["subprocess.Popen[str]"]:
-    """Have a process of this benchmark."""
-    command = [sys.executable, "-m", "bench.nats", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
 def bridged(directory: Path, options: argparse.Namespace, *, has_spool: bool) -> Iterator[Row]:
     """Yield what a message costs the bridge and the server."""
     what = "with a spool" if has_spool else "without a spool"
@@ -133,7 +111,9 @@ def bridged(directory: Path, options: argparse.Namespace, *, has_spool: bool) ->
         server(directory) as (endpoint, pid),
         zmq.Context() as context,
         open_socket(context, zmq.PUB) as source,
-        started("bridge", f"ipc://{directory}/bus", endpoint, directory / "spool" if has_spool else "") as bridge,
+        started(
+            PROGRAM, "bridge", f"ipc://{directory}/bus", endpoint, directory / "spool" if has_spool else ""
+        ) as bridge,
     ):
         source.bind(f"ipc://{directory}/bus")
         asyncio.run(store_all(endpoint, frames, 0, Layout("kwapi", (EVERYTHING,))))
@@ -174,15 +154,15 @@ def caught_up(directory: Path, options: argparse.Namespace) -> Iterator[Row]:
         since, last, count = asyncio.run(stream_of(endpoint))
         yield "messages stored in the stream", f"{count} in {time.monotonic() - begun:.0f} s"
         with (
-            started("other", endpoint) as other,
-            started("source", endpoint, options.missed_rate, options.missed_probes),
+            started(PROGRAM, "other", endpoint) as other,
+            started(PROGRAM, "source", endpoint, options.missed_rate, options.missed_probes),
         ):
             assert other.stdout is not None  # noqa: S101
             other.stdout.readline()
             time.sleep(options.seconds)
             other.send_signal(signal.SIGUSR1)
             served = cpu_seconds(pid)
-            with started("plugin", endpoint, since, options.missed_rate, last) as plugin:
+            with started(PROGRAM, "plugin", endpoint, since, options.missed_rate, last) as plugin:
                 figures = json.loads(plugin.communicate()[0])
             served = cpu_seconds(pid) - served
             other.terminate()

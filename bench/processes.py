@@ -1,9 +1,14 @@
 """What processes use, as Linux counts it."""
 
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
@@ -18,6 +23,17 @@ class Usage:
     rss_mb: float
     threads: int
     files: int
+
+
+@contextmanager
+def started(module: str, *arguments: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Have a module of the benchmarks run as a process, whose output can be read; it is ended at the end."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def children(pid: int) -> list[int]:

@@ -15,17 +15,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from bench.frames import BOOT, KEY, frame_of, names_of
 from bench.processes import cpu_seconds
 from kwapi.bus import Subscriber
 from kwapi.gate import Gate
-from kwapi.measurement import VERSION, Message, encode, topic_of
+from kwapi.measurement import Message, topic_of
 from kwapi.replay import Service
-from kwapi.signing import KeyRing, key_from, sign
+from kwapi.signing import KeyRing
 from kwapi.spool.reader import Reader
 from kwapi.spool.store import Spool, segment_paths
 from kwapi.streams import Position, Streams
 
-KEY, BOOT = key_from(b"a signing key of the benchmark..."), 7
+PROBES, WATTS = ("server-1", "server-2"), (117.3, 98.1)
 GROUP = 80  # messages in a transaction, as at 10,000 a second
 Row = tuple[str, str]
 
@@ -35,28 +36,12 @@ def fill(directory: Path, names: Sequence[str], seconds: int, size: int) -> int:
     spool = Spool(directory, max_bytes=size << 20, max_age=86400.0)
     begun = time.time() - seconds
     for second in range(seconds):
-        frames = [_frame(name, second, begun) for name in names]
+        frames = [frame_of(name, second, begun + second, PROBES, WATTS) for name in names]
         for number in range(0, len(frames), GROUP):
             spool.keep(frames[number : number + GROUP])
         spool.tidy()
     spool.close()
     return len(segment_paths(directory))
-
-
-def _frame(name: str, second: int, begun: float) -> bytes:
-    message = Message(
-        version=VERSION,
-        type="measurement",
-        wattmeter=name,
-        boot=BOOT,
-        seq=second,
-        timestamp=begun + second,
-        monotonic=float(second),
-        interval=1.0,
-        probes=["server-1", "server-2"],
-        w=[117.3, 98.1],
-    )
-    return sign(KEY, topic_of(name), encode(message))
 
 
 def questions(directory: Path, names: Sequence[str], seconds: int) -> Iterator[Row]:
@@ -127,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=1024, help="of the spool, in megabytes")
     parser.add_argument("--directory", help="where the spool is made; that of temporary files by default")
     options = parser.parse_args(argv)
-    names = [f"lyon.rack{number % 100}.pdu{number}" for number in range(options.wattmeters)]
+    names = names_of(options.wattmeters)
     with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
         directory = Path(temporary) / "spool"
         segments = fill(directory, names, options.seconds, options.size)

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,15 +19,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
+from bench.frames import KEY, names_of
+from bench.processes import started
 from kwapi.bus import Publisher, Sender, Subscriber
 from kwapi.gate import Gate
 from kwapi.measurement import Measurement, Message
-from kwapi.signing import KeyRing, key_from
+from kwapi.signing import KeyRing
 from kwapi.spool.store import Spool
 
-KEY = key_from(b"a signing key of the benchmark...")
+PROGRAM = "bench.spool"
 TICK = 0.001  # seconds
 WITHOUT, WITH = 1.0, 2.0  # intervals of the wattmeters: whether a message was kept
 CPU_BOUND, LATENCY_BOUND = 10.0, 1.0  # us a message, ms
@@ -43,8 +43,7 @@ class Turns:
         self.publisher = Publisher(f"ipc://{directory}/bus", KEY, keep=self._keep)
         self.delays: list[float] = []  # seconds until a frame was committed
         self._senders = {
-            kept: [self.publisher.sender(f"lyon.rack{number % 100}.pdu{number}", kept) for number in range(wattmeters)]
-            for kept in (WITHOUT, WITH)
+            kept: [self.publisher.sender(name, kept) for name in names_of(wattmeters)] for kept in (WITHOUT, WITH)
         }
         self._rate = rate
         self._is_kept = False
@@ -128,21 +127,14 @@ def percentiles(seconds: Sequence[float]) -> tuple[float, float, float]:
     return cuts[49] * 1e3, cuts[98] * 1e3, max(seconds) * 1e3
 
 
-def start(*arguments: Any) -> "subprocess.Popen[str]":
-    """Start a process of this benchmark."""
-    command = [sys.executable, "-m", "bench.spool", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
-
-
 def figures(directory: Path, options: argparse.Namespace) -> Iterator[Row]:
     """Yield what was measured and how much it is."""
-    listener = start("listen", directory)
-    publisher = start(
-        "publish", directory, options.wattmeters, options.rate, "--turns", options.turns, "--seconds", options.seconds
-    )
-    published = json.loads(publisher.communicate()[0])
-    listener.terminate()
-    heard = json.loads(listener.communicate()[0])
+    turns = ("--turns", options.turns, "--seconds", options.seconds)
+    with started(PROGRAM, "listen", directory) as listener:
+        with started(PROGRAM, "publish", directory, options.wattmeters, options.rate, *turns) as publisher:
+            published = json.loads(publisher.communicate()[0])
+        listener.terminate()
+        heard = json.loads(listener.communicate()[0])
     without, kept = (median(pair[number] for pair in published["pairs"]) * 1e6 for number in (0, 1))
     more = median(pair[1] - pair[0] for pair in published["pairs"]) * 1e6
     yield "CPU of a message, not kept", f"{without:.1f} us"

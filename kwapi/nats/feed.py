@@ -72,7 +72,7 @@ class Feed:
         self._waiting: deque[Stored] = deque()
         self._room = asyncio.Event()
         self._has_room = True
-        self.is_behind = bool(marks)  # until what was stored before has come
+        self._behind = set(self._marks)  # filters of which more is to come that was stored before
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connection = Connection(endpoint, login, self._read, failures)
         self._connection.start()
@@ -89,6 +89,11 @@ class Feed:
             self._has_room = True
             self._connection.call(self._room.set)
         return taken
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some of what was stored while we did not read is still to come; for any thread."""
+        return bool(self._behind)
 
     def close(self) -> None:
         """End it."""
@@ -131,15 +136,17 @@ class Feed:
             start |= {"inactive_threshold": UNUSED_BRIEF}
         config = ConsumerConfig(ack_policy=AckPolicy.NONE, filter_subject=subjects, **start)  # type: ignore[arg-type]
         made = await stream.add_consumer(self._login.stream, config)
-        if not made.num_pending:
-            self.is_behind = False
+        if made.num_pending:
+            self._behind.add(subjects)
+        else:
+            self._behind.discard(subjects)
         return made.name
 
     def _add(self, stored: Stored) -> None:
         self._marks[stored.filter] = stored.mark
         self._waiting.append(stored)
         if not stored.pending:
-            self.is_behind = False
+            self._behind.discard(stored.filter)
         if len(self._waiting) == 1:
             os.eventfd_write(self.fd, 1)
 

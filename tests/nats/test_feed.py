@@ -7,12 +7,13 @@ import pytest
 
 from kwapi.bus import Publisher, Subscriber
 from kwapi.gate import Gate
+from kwapi.health import health_topic
 from kwapi.measurement import Measurement
-from kwapi.nats.feed import BATCH, WAITING, Feed, consumer_of
+from kwapi.nats.feed import BATCH, WAITING, Feed, consumer_of, created
 from kwapi.nats.login import Login
-from kwapi.nats.subjects import EVERYTHING
+from kwapi.nats.subjects import EVERYTHING, filters_of
 from kwapi.signing import KeyRing
-from kwapi.stream import Account
+from kwapi.stream import Account, Mark
 from kwapi.streams import Streams
 from tests.messages import KEY, frame, health
 from tests.nats_server import Connected
@@ -273,5 +274,22 @@ def test_a_plugin_that_takes_its_time_is_not_given_more_than_it_can_hold(server,
         taken = []
         eventually(lambda: taken.extend(feed.take(500)) or len(taken) == WAITING + 4 * BATCH)
         assert [each.mark.seq for each in taken] == list(range(1, WAITING + 4 * BATCH + 1))
+    finally:
+        feed.close()
+
+
+def test_a_feed_is_behind_until_all_its_consumers_have_what_was_stored_before(server, source):
+    source.publish(WAITING + 4 * BATCH)
+    source.publisher.tell(health(timestamp=time.time()))
+    eventually(lambda: server.info().state.messages == WAITING + 4 * BATCH + 1)
+    filters = filters_of([b"lyon.", health_topic("lyon")])
+    begin = Mark(created(server.info()), 0, time.time())
+    feed = Feed(server.endpoint, Login(), filters, marks=dict.fromkeys(filters, begin))
+    try:
+        eventually(lambda: [each for each in feed._waiting if b"health" in each.frame[:20]])
+        assert feed.is_behind
+        taken = []
+        eventually(lambda: taken.extend(feed.take(500)) or len(taken) == WAITING + 4 * BATCH + 1)
+        assert not feed.is_behind
     finally:
         feed.close()

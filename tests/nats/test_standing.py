@@ -1,11 +1,13 @@
 """What a plugin saves while something is missing, and what one that goes on from there is given."""
 
 import time
+from functools import partial
 
 import pytest
 
+from kwapi.gate import Gate
 from kwapi.stream import Account, Position
-from tests.messages import frame
+from tests.messages import frame, health
 from tests.nats.test_feed import NAMES, Plugin, Source, listens
 from tests.nats_server import Connected
 from tests.waiting import eventually
@@ -89,6 +91,23 @@ def test_an_older_run_that_comes_again_is_known(server, source):
     assert after.of(NAMES[1]) == [(4, 1)]
     account = after.gate.account(NAMES[1])
     assert (account.delivered, account.lost, account.unknown_ends) == (17, 0, 0)  # with three that say that they end
+
+
+def test_what_health_tells_of_is_not_asked_for_while_the_stream_has_more(server, source):
+    """The consumers of measurements and of health are two, where a plugin watches some wattmeters only."""
+    before = Plugin(server.endpoint, wattmeters=["lyon"])
+    with before.running():
+        listens(server, before)
+        source.publish(1)
+        eventually(lambda: len(before.taken) == 1)
+    source.publish(5000)
+    source.publisher.tell(health(timestamp=time.time()))
+    eventually(lambda: server.info().state.messages == 5002)
+    after = Plugin(server.endpoint, before, wattmeters=["lyon"], gate=partial(Gate, health=True), spools=1)
+    after.gate.streams.heard_of_spool(0)
+    with after.running():
+        eventually(lambda: len(after.taken) == 5000)
+    assert after.gate.account(NAMES[0]) == Account(delivered=5001)
 
 
 def test_what_the_stream_has_is_given_though_no_spool_answers(server, source, tmp_path):
