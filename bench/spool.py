@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 from bench.frames import KEY, names_of
 from bench.processes import started

@@ -303,6 +303,7 @@ class Subscriber:
             if self.reading is not None:
                 self.reading.close()
             client.close()
+            self.gate.close()
             socket.close(linger=0)
             context.term()
 

@@ -67,6 +67,10 @@ class Gate:
         self._keys.look()
         self._losses.look()
 
+    def close(self) -> None:
+        """Tell what was lost and is not told yet."""
+        self._losses.tell()
+
     def take(self, frame: bytes, *, is_stored: bool = False) -> Message | Early | Health | None:
         """Return the message of a frame that is signed, new and well formed, None for any other bytes.
 

@@ -28,6 +28,10 @@ class Losses:
         if not self._losses or (now := self._clock()) < self._look_at:
             return
         self._look_at = now + PAUSE
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell what was lost since the last look, if anything was."""
         least = "at least " if len(self._losses) == self._losses.maxlen else ""
         lost: Counter[str] = Counter()
         ends: Counter[str] = Counter()

@@ -54,3 +54,14 @@ def test_a_link_that_loses_all_the_time_is_told_of_every_ten_seconds(lost, losse
         losses.look()
         clock.now += 1
     assert [message.split()[0] for message in caplog.messages] == ["1", "10", "10"]
+
+
+def test_what_is_lost_just_before_a_stop_is_told_too(lost, losses, caplog):
+    lost.append(Lost(b"lyon.pdu1.", 7, 3, 3))
+    losses.look()
+    lost.append(Lost(b"lyon.pdu1.", 7, 5, 5))
+    losses.look()
+    assert len(caplog.messages) == 1
+    losses.tell()
+    losses.tell()
+    assert len(caplog.messages) == 2

@@ -220,7 +220,7 @@ def test_a_file_of_another_version_is_kept_aside(tmp_path, caplog):
     (tmp_path / "columns").write_bytes(FORMAT.replace(b"1", b"7") + bytes(5000))
     killed(collector_of(tmp_path))
     assert "has another version" in caplog.text
-    assert (tmp_path / "columns.aside").exists()
+    assert (tmp_path / "columns.aside-1").exists()
 
 
 def test_what_readers_see_of_a_probe_goes_on_when_it_falls_into_step_and_out_of_it():

@@ -31,9 +31,9 @@ def test_a_file_that_cannot_be_written_keeps_no_other_from_the_disk(collector_of
     feed(collector, (0, 3600.0), (10, 7200.0))
     registers = collector._registers
     file, registers._slots._file = registers._slots._file, 1 << 30  # no descriptor: each fsync fails
-    registers.columns._is_full = True
+    registers.columns._room._is_full = True
     registers.sync()
-    assert not registers.columns._is_full  # it was synced, too
+    assert not registers.columns._room._is_full  # it was synced, too
     registers._slots._file = file
 
 

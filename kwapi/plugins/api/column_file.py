@@ -5,7 +5,6 @@ which columns.py limits.
 """
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from kwapi.plugins.api.column_record import SECTORS, VERSION, Packer, settle
 from kwapi.plugins.api.columns import Columns, Now
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.record import Unreadable
-from kwapi.plugins.api.slots import Slots
+from kwapi.plugins.api.slots import Room, Slots, set_aside
 
 LOG = logging.getLogger(__name__)
 FORMAT = b"kwapi columns %d\n" % VERSION
@@ -27,10 +26,8 @@ class ColumnFile:
         self._path = path
         _keep_aside_unless_ours(path)
         self._slots = Slots(path, FORMAT, sectors=SECTORS)
-        self._free = list(range(len(self._slots)))[::-1]
+        self._room = Room(self._slots, list(range(len(self._slots)))[::-1], self._tell_that_it_is_full)
         self._packers: dict[Columns, tuple[Packer, list[int]]] = {}  # and their slots
-        self._is_full = False
-        self._is_told = False  # that it is
 
     def load(self, probes: Mapping[int, Probe], now: float, wall_now: float) -> tuple[list[Probe], int]:
         """Have probes, by slot, stand as the columns say; return those that have changed, and how many are damaged."""
@@ -53,11 +50,9 @@ class ColumnFile:
         if not all(probe.slot for probe in columns.probes):
             return False
         packer = Packer(columns)
-        if len(self._free) < len(packer):
-            self._grow()
-        if len(self._free) < len(packer):
+        if not (slots := self._room.take(len(packer))):
             return False
-        self._packers[columns] = packer, [self._free.pop() for _ in range(len(packer))]
+        self._packers[columns] = packer, slots
         for probe in columns.probes:
             probe.identity = b""  # 170 bytes of each, not needed until it is written by itself again
         return True
@@ -75,32 +70,19 @@ class ColumnFile:
     def end(self, columns: Columns) -> None:
         """Forget columns, once the probes' own records say what they said."""
         _, slots = self._packers.pop(columns)
-        for slot in slots:
-            self._slots.write(slot, b"")
-        self._free += slots
+        self._room.give_back(slots)
 
     def sync(self) -> None:
         """Have the disk hold what was written; OSError if it cannot."""
-        self._is_full = False  # there may be room by now
+        self._room.try_again()
         self._slots.sync()
 
     def close(self) -> None:
         """Leave the file as it is."""
         self._slots.close()
 
-    def _grow(self) -> None:
-        if self._is_full:
-            return
-        before = len(self._slots)
-        try:
-            self._slots.grow()
-        except OSError as error:
-            if not self._is_told:
-                LOG.warning("%s has no room for more, which are written one by one: %s", self._path, error)
-            self._is_full = self._is_told = True
-            return
-        self._is_told = False
-        self._free += range(len(self._slots) - 1, before - 1, -1)
+    def _tell_that_it_is_full(self, error: OSError) -> None:
+        LOG.warning("%s has no room for more, which are written one by one: %s", self._path, error)
 
 
 def records(slots: Slots) -> Iterator[bytes | None]:
@@ -135,6 +117,4 @@ def _keep_aside_unless_ours(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(len(FORMAT))
         if head.startswith(FORMAT[:-2]) and head != FORMAT:
-            aside = path.with_name(f"{path.name}.aside")
-            os.replace(path, aside)
-            LOG.error("%s has another version: it is kept as %s", path, aside.name)
+            LOG.error("%s has another version: it is kept as %s", path, set_aside(path).name)

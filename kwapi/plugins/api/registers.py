@@ -25,7 +25,7 @@ from kwapi.plugins.api.columns import Columns
 from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.record import VERSION, Unreadable, pack, unpack
-from kwapi.plugins.api.slots import HEAD, Slots
+from kwapi.plugins.api.slots import HEAD, Room, Slots, set_aside
 from kwapi.plugins.api.states import Event
 from kwapi.plugins.lock import lock
 
@@ -66,17 +66,15 @@ class Registers:
             self.events = EventLog(directory / "events.jsonl")
         except OSError as error:
             raise ConfigError(f"state_dir: cannot use {directory}: {error.strerror}") from error
-        self._free: list[int] = []
-        self._full = False
-        self._is_told = False  # that it is
+        self._room = Room(self._slots, [], self._tell_that_it_is_full)
         self._broken = False
 
     def load(self, now: float, wall_now: float) -> dict[str, Probe]:
         """Return the probes of the file, by name; ``now`` is of the clock by which they are heard."""
         before = self._opened()
-        probes, damaged, self._free, doubles = read_all(self._slots, now, wall_now)
-        for probe in doubles:
-            self.free(probe.slot)
+        probes, damaged, free, doubles = read_all(self._slots, now, wall_now)
+        self._room = Room(self._slots, free, self._tell_that_it_is_full)
+        self._room.give_back(probe.slot for probe in doubles)
         changed, damaged_columns = self.columns.load(_by_slot(probes), now, wall_now)
         for probe in changed:
             self.write(probe)
@@ -100,11 +98,12 @@ class Registers:
     def write(self, probe: Probe) -> None:
         """Make a probe's record what it is now; where there is no room for one, that is told and no more."""
         if not probe.slot:
-            if not self._free:
-                self._grow()
-            if not self._free:
+            known = len(self._slots)
+            if not (taken := self._room.take()):
                 return
-            probe.slot = self._free.pop()
+            (probe.slot,) = taken
+            if len(self._slots) != known:
+                self._tell(closed=False)
         self._slots.write(probe.slot, pack(probe))
 
     def take_over(self, columns: Columns) -> None:
@@ -115,8 +114,7 @@ class Registers:
 
     def free(self, slot: int) -> None:
         """Forget the record of a slot."""
-        self._slots.write(slot, b"")
-        self._free.append(slot)
+        self._room.give_back([slot])
 
     def run(self, stop: threading.Event) -> None:
         """Have the disk hold what was written, again and again, and a last time when stopped."""
@@ -126,7 +124,7 @@ class Registers:
 
     def sync(self) -> None:
         """Have the disk hold what was written; that it cannot is told once."""
-        self._full = False  # there may be room by now
+        self._room.try_again()
         faults = []
         for each in (self._slots, self.columns, self.events):
             try:
@@ -163,20 +161,8 @@ class Registers:
         told = {"boot": self._boot_id, "closed": closed, "slots": len(self._slots)}
         self._slots.write(0, json.dumps(told).encode())
 
-    def _grow(self) -> None:
-        if self._full:
-            return
-        before = len(self._slots)
-        try:
-            self._slots.grow()
-        except OSError as error:
-            if not self._is_told:
-                LOG.error("%s cannot grow, new probes are kept in memory only: %s", self.path, error)
-            self._full = self._is_told = True
-            return
-        self._is_told = False
-        self._free = list(range(len(self._slots) - 1, before - 1, -1))
-        self._tell(closed=False)
+    def _tell_that_it_is_full(self, error: OSError) -> None:
+        LOG.error("%s cannot grow, new probes are kept in memory only: %s", self.path, error)
 
 
 def read_all(slots: Slots, now: float, wall_now: float) -> Contents:
@@ -245,11 +231,7 @@ def _keep_aside_unless_ours(path: Path) -> None:
         why = "holds no energy registers"
     else:
         return  # nothing was ever written
-    number = 1
-    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    LOG.error("%s %s: it is kept as %s, and energy is counted from 0", path, why, aside.name)
+    LOG.error("%s %s: it is kept as %s, and energy is counted from 0", path, why, set_aside(path).name)
 
 
 def _read(path: Path) -> Contents:

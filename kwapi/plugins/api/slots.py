@@ -16,6 +16,7 @@ import errno
 import mmap
 import os
 from array import array
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
@@ -100,6 +101,57 @@ class Slots:
         """Leave the file; what was written stays."""
         self._map.close()
         os.close(self._file)
+
+
+class Room:
+    """The free slots of a file, which grows when they are used up; for its writer."""
+
+    def __init__(self, slots: Slots, free: list[int], tell: Callable[[OSError], None]) -> None:
+        """``tell`` is called once where the disk is full."""
+        self._slots = slots
+        self._free = free
+        self._tell = tell
+        self._is_full = self._is_told = False
+
+    def take(self, count: int = 1) -> list[int]:
+        """Return so many slots, [] where there is no room for them."""
+        if len(self._free) < count:
+            self._grow()
+        if len(self._free) < count:
+            return []
+        return [self._free.pop() for _ in range(count)]
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        """Have slots be free, and empty."""
+        for number in numbers:
+            self._slots.write(number, b"")
+            self._free.append(number)
+
+    def try_again(self) -> None:
+        """Take it that there may be room by now."""
+        self._is_full = False
+
+    def _grow(self) -> None:
+        if self._is_full:
+            return
+        before = len(self._slots)
+        try:
+            self._slots.grow()
+        except OSError as error:
+            if not self._is_told:
+                self._tell(error)
+            self._is_full = self._is_told = True
+            return
+        self._is_told = False
+        self._free += range(len(self._slots) - 1, before - 1, -1)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file to a name that is free; return that."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    return path.rename(aside)
 
 
 def _parse(copy: bytes) -> tuple[int, bytes] | None:
