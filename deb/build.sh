@@ -2,6 +2,7 @@
 # Builds kwapi_VERSION-REVISION_ARCH.deb of this tree:  deb/build.sh [DIRECTORY [REVISION]]
 # It has all of Kwapi and its libraries in an environment of its own, /usr/lib/kwapi (docs/adr says why), for the Python of the
 # Debian that it is built on. Needs python3-venv, python3-dev, gcc, librrd-dev, dpkg-dev, and an index of Python packages.
+# DEBFULLNAME and DEBEMAIL are whom to ask about it.
 set -euo pipefail
 umask 022
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
@@ -21,7 +22,8 @@ find "$work/tree" \( -name __pycache__ -o -name _build \) -prune -exec rm -r {} 
 
 mkdir -p "$stage/usr/lib"
 "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$work/tree[all]"
+# Without pip's cache, whose wheels may have been built for another Python.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-cache-dir "$work/tree[all]"
 version=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("kwapi"))')-$revision
 series=$("$python" -c 'import sys; print(*sys.version_info[:2], sep=".")')
 "$venv/bin/python" -m pip uninstall --quiet --yes setuptools pip
@@ -31,8 +33,13 @@ find "$venv/bin" -mindepth 1 ! -name 'kwapi*' ! -name 'python*' -delete
 sed -i "1s|^#!$venv/|#!/usr/lib/kwapi/|" "$venv"/bin/kwapi*
 printf 'home = /usr/bin\ninclude-system-site-packages = false\n' > "$venv/pyvenv.cfg"
 find "$venv" -name __pycache__ -prune -exec rm -r {} +
+find "$venv" -name .DS_Store -delete
+find "$venv/lib" -type f -exec chmod 644 {} +
+find "$venv/lib" -name '*.so' -exec strip --strip-unneeded {} +
+ln -sf ../../../bin/python3 "$venv/bin/python3"
 "$python" -W ignore -m compileall -q -s "$stage" -p / --invalidation-mode unchecked-hash "$venv/lib"
-if grep -rlI --exclude=RECORD --exclude=direct_url.json "$work" "$stage"; then
+if grep -rlI --exclude=RECORD --exclude=direct_url.json "$work" "$stage" ||
+    find "$venv/lib" -name '*.so' -exec readelf -d {} + | grep -E 'R(UN)?PATH' | grep -v ORIGIN; then
     echo "These name the directory of the build" >&2
     exit 1
 fi
@@ -55,7 +62,13 @@ for page in "$work"/man/*.[1-8]; do
     install -D -m 644 "$page" "$stage/usr/share/man/man${page##*.}/$(basename "$page")"
 done
 find "$stage/usr/share/man" -type f -exec gzip -9n {} +
-cp "$root/LICENSE" "$stage/usr/share/doc/kwapi/copyright"
+cp "$here/copyright" "$stage/usr/share/doc/kwapi/copyright"
+install -D -m 644 "$here/lintian-overrides" "$stage/usr/share/lintian/overrides/kwapi"
+maintainer="${DEBFULLNAME:-Kwapi} <${DEBEMAIL:-kwapi@localhost}>"
+gzip -9nc "$root/CHANGELOG.md" > "$stage/usr/share/doc/kwapi/changelog.gz"
+printf 'kwapi (%s) unstable; urgency=medium\n\n  * Built from a tree; changelog.gz says what is new.\n\n -- %s  %s\n' \
+    "$version" "$maintainer" "$(date --utc --rfc-email --reference="$root/CHANGELOG.md")" |
+    gzip -9nc > "$stage/usr/share/doc/kwapi/changelog.Debian.gz"
 # So short that they never change: what a person has written there is not asked about at an upgrade.
 for daemon in drivers forwarder api rrd; do
     printf '# Every option, with its default, is in /usr/share/kwapi/etc/kwapi/%s.conf.\n[DEFAULT]\n' "$daemon" \
@@ -72,15 +85,15 @@ cat > "$stage/DEBIAN/control" <<EOF
 Package: kwapi
 Version: $version
 Architecture: $(dpkg --print-architecture)
-Maintainer: ${DEBFULLNAME:-Kwapi} <${DEBEMAIL:-kwapi@localhost}>
+Maintainer: $maintainer
 Installed-Size: $(du -sk "$stage" | cut -f 1)
 Depends: python3 (>= $series~), python3 (<< ${series%.*}.$((${series#*.} + 1))~), $shared, fonts-dejavu-core, tzdata, systemd
 Suggests: rrdcached, nginx
 Section: admin
 Priority: optional
 Description: electric power and energy of the machines in a data centre
- Drivers read wattmeters (SNMP, IPMI, Redfish, Modbus and others), sign what they read and publish it on a
- bus. An energy API and graphs subscribe to it.
+ Drivers read wattmeters (SNMP, IPMI, Redfish, Modbus and others), sign what
+ they read and publish it on a bus. An energy API and graphs subscribe to it.
 EOF
 mkdir -p "$directory"
 package=$directory/kwapi_${version}_$(dpkg --print-architecture).deb
