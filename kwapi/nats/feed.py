@@ -31,7 +31,7 @@ BATCH = 1_000  # messages that are asked for at a time
 WAITING = 4_000  # messages that wait for our reader, until no more are asked for
 EXPIRES = 5.0  # seconds for which the server keeps a question
 NANO = 10**9
-STATUS = b"NATS/1.0 "  # begins the headers of what is no message of the stream, and then its status
+STATUS = b"NATS/1.0 "  # begins the headers of what the server says of a question, and then its status
 LEFT = re.compile(rb"Nats-Pending-Messages: *(\d+)")
 SLACK = 60.0  # seconds before the time of the last message from where on a stream that is another one is read
 UNUSED = 3 * 86400.0  # seconds until the server forgets the consumer of a daemon that is gone
@@ -195,9 +195,9 @@ class _Pull:
 
     def _note(self, message: Arrival) -> None:
         self._heard_at = time.monotonic()
-        if not message.headers.startswith(STATUS):
+        if message.reply:  # as all have that are stored; headers say whatever those liked who stored them
             self._take(message)
-            if self._asked_for <= BATCH // 2:
+            if self._problem or self._asked_for <= BATCH // 2:
                 self._news.set()
             return
         status, _, _ = message.headers.removeprefix(STATUS).partition(b"\r\n")
@@ -219,7 +219,6 @@ class _Pull:
             return
         if number != self._due:
             self._problem = f"message {self._due} of the consumer did not come"
-            self._news.set()
         if self._problem:
             return
         self._due += 1

@@ -1,5 +1,6 @@
 """Plugins that read a real nats-server alone, and go on where they were."""
 
+import socket
 import time
 from functools import partial
 
@@ -86,6 +87,16 @@ def source(server):
 def listens(server, plugin):
     """Wait until a plugin has its consumer: what is published from now on is for it."""
     eventually(lambda: any(name.startswith(f"{plugin.subscriber.reading.consumer}-") for name in server.consumers()))
+
+
+def store_with_status(port, status):
+    """Store a message with headers that no library would make."""
+    headers, frame = f"NATS/1.0 {status}\r\n\r\n".encode(), b"none"
+    publish = f"HPUB kwapi.lyon.pdu1._ {len(headers)} {len(headers) + len(frame)}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
+        caller.sendall(b'CONNECT {"headers": true, "verbose": false}\r\n' + publish + headers + frame + b"\r\nPING\r\n")
+        with caller.makefile("rb") as answers:
+            assert b"PONG\r\n" in answers
 
 
 def first(server, source, **how):
@@ -231,6 +242,20 @@ def test_a_consumer_that_somebody_deletes_is_made_again(server, source):
         source.publish(3)
         eventually(lambda: len(plugin.taken) == 6)
     assert plugin.gate.account(NAMES[0]) == Account(delivered=6)
+
+
+@pytest.mark.parametrize("status", ["503 none", "408", "100"])
+def test_a_stored_message_that_begins_as_an_answer_of_the_server_stops_nobody(server, source, status):
+    plugin = Plugin(server.endpoint)
+    with plugin.running():
+        listens(server, plugin)
+        source.publish(3)
+        eventually(lambda: len(plugin.taken) == 3)
+        store_with_status(server.port, status)
+        source.publish(3)
+        eventually(lambda: len(plugin.taken) == 6)
+    assert plugin.of(NAMES[0]) == [(1, seq) for seq in range(6)]
+    assert plugin.gate.rejected == {"wrong size": 1}
 
 
 def test_a_replay_of_an_older_run_is_refused_though_what_is_stored_may_be_old(server, source):
