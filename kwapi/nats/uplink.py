@@ -12,7 +12,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import count
 from typing import TypeVar
 
@@ -262,7 +261,10 @@ def _problem(answer: bytes) -> tuple[str, int]:
         return NO_STREAM, 503
     if b'"error"' not in answer:
         return "", 0
-    with suppress(ValueError, AttributeError):
-        error = json.loads(answer)["error"]
+    try:
+        error = json.loads(answer).get("error")
+        if error is None:  # a stream may be called so too
+            return "", 0
         return str(error.get("description") or "it refuses"), int(error.get("err_code", 0))
-    return "an answer that is none", 0
+    except (ValueError, TypeError, AttributeError):
+        return "an answer that is none", 0

@@ -206,6 +206,17 @@ def test_without_a_stream_it_is_told_once_and_nothing_is_lost_when_there_is_one(
     ]
 
 
+def test_the_answers_of_a_stream_that_is_called_error_are_none(tmp_path):
+    with NatsServer(tmp_path, stream=False) as server:
+        server.run(lambda client: client.jetstream().add_stream(name="error", subjects=["kwapi.>"]))
+        uplink = Uplink(server.endpoint, Login(stream="error"))
+        for seq in range(3):
+            uplink.send(frame(seq=seq))
+        eventually(lambda: uplink.published == 3)
+        uplink.close(1000)
+    assert (uplink.refused, uplink.dropped) == (0, 0)
+
+
 def test_it_may_be_stopped_at_any_moment_of_a_connection(server):
     for delay in range(40):
         link = Uplink(server.endpoint, Login())
