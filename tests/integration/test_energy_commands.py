@@ -40,6 +40,8 @@ def test_probes_are_renamed_and_forgotten_while_the_daemon_runs(tmp_path, capsys
         old = exported()["old"]
         eventually(lambda: kwapi("rename", "old", "new") == 0)
         assert kwapi("forget", "gone") == 0
+        said = capsys.readouterr().out
+        assert said == "old is called new from now on, which has its energy\ngone is forgotten, and its energy\n"
         assert exported().keys() == {"new", "b"}
         assert site.probes()["new"]["kwh"] > old
         assert set(site.probes()) == {"new", "b"}

@@ -58,11 +58,7 @@ def test_what_the_sample_says_are_options_of_the_libraries_with_these_defaults(t
 @pytest.mark.parametrize(
     ("options", "mistake"),
     [
-        (
-            {"auth_url": None},
-            "api.conf:1: [keystone_authtoken] auth_url: is missing: address of Keystone, such as "
-            "https://keystone.example.org:5000; without one, acl_enabled = false",
-        ),
+        ({"auth_url": None}, "api.conf:1: [keystone_authtoken] auth_url: is missing"),
         ({"auth_url": "keystone:5000"}, "api.conf:2: [keystone_authtoken] auth_url: 'keystone:5000' does not begin"),
         ({"username": None}, "api.conf:1: [keystone_authtoken] username: is missing"),
         ({"password": None}, "api.conf:1: [keystone_authtoken] password: is missing"),
@@ -84,6 +80,11 @@ def test_a_mistake_has_its_place_and_shows_no_password(tmp_path, options, mistak
     assert found[0].startswith(mistake)
     assert "change me" not in found[0]
     assert "a$b" not in found[0]
+
+
+def test_who_says_nothing_of_a_keystone_is_told_how_to_do_without(tmp_path):
+    hint = "is true, so the Keystone of [keystone_authtoken] is asked; where there is none, write acl_enabled = false"
+    assert f"api.conf:1: [DEFAULT] acl_enabled: {hint}" in mistakes_of(tmp_path, "[DEFAULT]\n")
 
 
 def test_an_application_credential_will_do(tmp_path):

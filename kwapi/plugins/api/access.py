@@ -11,7 +11,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kwapi.config import Reader
+from kwapi.config import DEFAULT, Reader
 from kwapi.keys import PLACEHOLDERS
 
 KEYSTONE, POLICY = "keystone_authtoken", "oslo_policy"
@@ -52,7 +52,7 @@ SAMPLE: Mapping[str, tuple[cfg.Opt, ...]] = {  # the libraries know more, with h
         ),
     ),
 }
-NO_KEYSTONE = "address of Keystone, such as https://keystone.example.org:5000; without one, acl_enabled = false"
+NO_KEYSTONE = f"is true, so the Keystone of [{KEYSTONE}] is asked; where there is none, write acl_enabled = false"
 SECRETS = ("password", "token", "application_credential_secret", "client_secret", "access_token", "passcode")
 OURS = {"http_request_max_retries": 0, "service_type": "energy"}  # beside those of the sample
 
@@ -107,10 +107,8 @@ def _read_keystone(reader: Reader, is_needed: bool) -> str:
         reader.mistake(section, "auth_type", f"there is no {kind!r}; mostly it is password")
         return section
     user = loading.get_auth_plugin_conf_options(loader)
-    for option in user:
-        option.required = option.required and is_needed
-        if option.dest == "auth_url":
-            option.help = NO_KEYSTONE
+    for option in () if is_needed else user:
+        option.required = False
     mistakes = len(reader.mistakes)
     if section == KEYSTONE:
         values = known = reader.values(KEYSTONE, [*options.values(), *user])
@@ -121,6 +119,8 @@ def _read_keystone(reader: Reader, is_needed: bool) -> str:
     for key, problem in (*_asking_problems(known), *(_user_problems(values) if is_needed else ())):
         if f"] {key}: " not in noted:  # an option that is wrong is not missing
             reader.mistake(section if key in values else KEYSTONE, key, problem)
+    if KEYSTONE not in reader.sections and "] auth_url: is missing" in noted:
+        reader.mistake(DEFAULT, "acl_enabled", NO_KEYSTONE)
     if len(reader.mistakes) > mistakes or not is_needed:
         return section
     try:
