@@ -38,7 +38,7 @@ from kwapi.proxy import Passage
 from kwapi.signing import KeyRing
 from kwapi.sockets import open_socket
 from kwapi.spool.store import Spool
-from kwapi.stream import Mark
+from kwapi.stream import Mark, Position
 from kwapi.streams import Streams
 from kwapi.transport import Transport
 
@@ -242,7 +242,8 @@ def plugin(endpoint: str, since: str, first: int, last: int) -> None:
             if taken == wanted:
                 stop.set()
 
-    gate = Gate(KeyRing([KEY]), streams=Streams(resumes=True))
+    seen = {topic_of(name): Position(BOOT, 1) for name in names_of(first)}  # a second of it, or it would be too old
+    gate = Gate(KeyRing([KEY]), streams=Streams(seen, resumes=True))
     subscriber = Subscriber([endpoint], [], gate, transport=Transport(nats=Login()))
     if subscriber.reading is not None:
         subscriber.reading.resume("bench", {f"0 {EVERYTHING}": Mark(since, first, time.time())})
