@@ -342,7 +342,7 @@ class Subscriber:
             if give is not None:
                 give(taken)
         elif isinstance(taken, Early):
-            if take.early is not None:
+            if take.early is not None and taken.message.type == MEASUREMENT:
                 take.early(taken.message)
         elif taken is not None and take.health is not None:
             take.health(taken)

@@ -92,11 +92,12 @@ class Gate:
             return None
         if is_next:
             self.accepted += 1
+        if not is_next:  # the end too where it is stored, and comes a second time only if it is held
+            return Early(message) if is_stored or message.type != END else None
         if message.type == END:
-            if is_next:
-                self.streams.end(topic, message.boot)
+            self.streams.end(topic, message.boot)
             return None
-        return message if is_next else Early(message)
+        return message
 
     def believe(self, frame: bytes, ask: Ask) -> Message | None:
         """Return the message of a frame that was asked for, if it is signed and well formed."""

@@ -6,10 +6,12 @@ from functools import partial
 import pytest
 
 from kwapi.gate import Gate
-from kwapi.stream import Account, Position
+from kwapi.measurement import END
+from kwapi.stream import Account, Answer, Position
 from tests.messages import frame, health
 from tests.nats.test_feed import NAMES, Plugin, Source, listens
 from tests.nats_server import Connected
+from tests.threads import running
 from tests.waiting import eventually
 
 LYON, PARIS = (f"{name}.".encode() for name in NAMES)
@@ -35,6 +37,12 @@ def asking(server):
     plugin = Plugin(server.endpoint, spools=1)
     plugin.gate.streams.heard_of_spool(0)
     return plugin
+
+
+def lack_all(streams):
+    """Answer what is asked as a spool does that has none of it, and only what comes later."""
+    for ask in list(streams.asks()):
+        streams.answer(ask, Answer(None if ask.last is None else ask.last + 1, ask.last))
 
 
 def test_where_the_others_are_is_saved_though_one_is_behind(server, source):
@@ -68,6 +76,20 @@ def test_what_waits_behind_something_missing_comes_again_after_a_restart_and_not
     assert after.gate.account(NAMES[0]) == Account(delivered=5, lost=1)
     account = after.gate.account(NAMES[1])
     assert (account.delivered, account.lost, account.unknown_ends) == (9, 0, 0)
+
+
+def test_the_end_of_a_run_waits_for_its_turn_too_and_is_shown_to_nobody(server, source):
+    plugin, shown = asking(server), []
+    with running(lambda stop: plugin.subscriber.run(stop, plugin.add, show=shown.append)):
+        listens(server, plugin)
+        hole(server, plugin)
+        with Connected(server.endpoint) as other:
+            other.send(frame(wattmeter=NAMES[0], boot=1, seq=6, timestamp=time.time(), type=END, probes=[]))
+            other.send(frame(wattmeter=NAMES[0], boot=2, seq=0, timestamp=time.time()))
+        eventually(lambda: len(shown) == 3)
+        eventually(lambda: len(plugin.taken) == 6 or lack_all(plugin.gate.streams))
+    assert {(message.boot, message.seq) for message in shown} == {(1, 4), (1, 5), (2, 0)}
+    assert plugin.gate.account(NAMES[0]) == Account(delivered=7, lost=1)
 
 
 def test_an_older_run_that_comes_again_is_known(server, source):
