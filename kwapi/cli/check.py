@@ -68,8 +68,9 @@ def files_of(arguments: argparse.Namespace) -> dict[str, Path]:
     """Return the files to check, by daemon; raise ConfigError if there are none."""
     only: str | None = arguments.only
     given: list[Path] = arguments.files
-    directory: Path = given[0] if len(given) == 1 and given[0].is_dir() else arguments.config_dir
-    if not given or directory in given:
+    is_directory = len(given) == 1 and given[0].is_dir()
+    if is_directory or not given:
+        directory: Path = given[0] if is_directory else arguments.config_dir
         named = {daemon: directory / f"{daemon}.conf" for daemon in OPTIONS if only in (None, daemon)}
         files = {daemon: path for daemon, path in named.items() if path.exists() or only}
         if not files:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kwapi.cli.main import main
+from kwapi.config import PATHS
 from kwapi.keys import make_key_file
 from tests.certificates import Keys
 from tests.test_layers import ROOT
@@ -101,6 +102,12 @@ def test_a_directory_without_a_configuration_is_told(tmp_path, check):
         ": there is none of drivers.conf, forwarder.conf, api.conf, rrd.conf; kwapi init makes a first one\n"
     )
     assert check(str(tmp_path)) == (status, said)
+
+
+def test_beside_a_file_no_directory_is_taken(tmp_path, check):
+    for directory in (tmp_path, PATHS):
+        said = check(str(directory), f"{tmp_path}/api.conf", api="[DEFAULT]\nprot = 1\n")[1]
+        assert "whose file is it?" in said
 
 
 def test_a_directory_may_be_given_as_it_is(tmp_path, check):
