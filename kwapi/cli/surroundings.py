@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,19 +94,21 @@ def _curve(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 def _nats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     login = login_of(conf)
-    uses: dict[str, Callable[[], object]] = {
-        "nats_credentials_file": login.credentials,
-        "nats_ca_file": login.trusted,
-        "nats_certificate_file": login.certified,
-    }
-    for option, use in uses.items():
-        if conf[option] and (hidden := _hidden(option, Path(conf[option]))):
-            yield hidden
+    uses: tuple[tuple[Callable[[], object], Sequence[str]], ...] = (
+        (login.credentials, ("nats_credentials_file",)),
+        (login.trusted, ("nats_ca_file",)),
+        (login.certified, ("nats_certificate_file", "nats_key_file")),
+    )
+    for use, options in uses:
+        hidden = [found for option in options if conf[option] and (found := _hidden(option, Path(conf[option])))]
+        if hidden:
+            yield from hidden
             continue
         try:
             use()
         except ConfigError as error:
-            yield Finding(option, _without_option(str(error)))
+            option, _, text = str(error).partition(": ")
+            yield Finding(option, text)
 
 
 def _public_keys(option: str, directory: Path) -> Iterator[Finding]:

@@ -5,18 +5,17 @@ at each connection, so that a new one needs no restart. None of it is ever logge
 """
 
 import ssl
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
-from kwapi.credentials import is_credential
+from kwapi.credentials import exposure, read_private
 from kwapi.errors import ConfigError
 
 JWT = "BEGIN NATS USER JWT"
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
+MAX_BYTES = 1 << 16  # a JWT may list many subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,6 @@ class Login:
     stream: str = "kwapi"
     credentials_file: str = ""
     ca_file: str = ""
-
     certificate_file: str = ""
     key_file: str = ""
 
@@ -41,12 +39,11 @@ class Login:
             return {}
         path = Path(self.credentials_file)
         try:
-            _check_mode("nats_credentials_file", path)
-            text = path.read_text("utf-8").strip()
+            text = read_private(path, most=MAX_BYTES).text.strip()
         except OSError as error:
             raise ConfigError(f"nats_credentials_file: cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:  # which holds what it could not decode
-            raise ConfigError(f"nats_credentials_file: {path} is not UTF-8: byte {error.start}") from None
+        except ValueError as error:
+            raise ConfigError(f"nats_credentials_file: {error}") from None
         if JWT in text:
             return {"user_credentials": str(path)}
         if not text or "\n" in text:
@@ -76,7 +73,8 @@ class Login:
         key = Path(self.key_file or self.certificate_file)
         option = "nats_key_file" if self.key_file else "nats_certificate_file"
         try:
-            _check_mode(option, key)
+            if problem := exposure(key, key.stat().st_mode):
+                raise ConfigError(f"{option}: {problem}")
             context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_cert_chain(self.certificate_file, key, password=lambda: "")  # or a terminal is asked for it
         except OSError as error:
@@ -89,9 +87,3 @@ def login_of(conf: cfg.ConfigOpts) -> Login:
     """Return the login of a daemon's configuration."""
     files = conf.nats_credentials_file, conf.nats_ca_file, conf.nats_certificate_file, conf.nats_key_file
     return Login(conf.nats_stream, *files)
-
-
-def _check_mode(option: str, path: Path) -> None:
-    """Raise ConfigError if others can read a file, OSError if nobody can."""
-    if path.stat().st_mode & OTHERS and not is_credential(path):
-        raise ConfigError(f"{option}: others can read {path}; chmod 600 {path}")

@@ -8,6 +8,7 @@ import pytest
 from kwapi.cli.main import main
 from kwapi.config import PATHS
 from kwapi.keys import make_key_file
+from kwapi.simulator.certificate import make_certificate
 from tests.certificates import Keys
 from tests.test_layers import ROOT
 
@@ -256,7 +257,24 @@ def test_what_lets_a_daemon_in_at_nats_servers_is_looked_at(tmp_path, check):
     assert "rrd.conf:5: [DEFAULT] nats_ca_file: cannot use ca.pem: [Errno 2] No such file or directory\n" in said
     assert "rrd.conf:6: [DEFAULT] nats_certificate_file: cannot use our.pem with our.pem: [Errno 2] " in said
     (tmp_path / "nats.secret").chmod(0o644)
-    assert "nats_credentials_file: others can read nats.secret; chmod 600 nats.secret\n" in check()[1]
+    assert (
+        "nats_credentials_file: nats.secret can be read by others (mode 0644); run chmod 600 nats.secret\n"
+        in check()[1]
+    )
+
+
+def test_the_key_of_a_certificate_for_nats_servers_is_looked_at(tmp_path, check):
+    make_key_file(tmp_path / "signing.key")
+    make_certificate(tmp_path / "our.pem")
+    (tmp_path / "our.key").write_bytes((tmp_path / "our.pem").read_bytes())
+    (tmp_path / "our.key").chmod(0o644)
+    at_nats = "[DEFAULT]\nstate_dir = {}\nprobes_endpoint = nats://127.0.0.1:4222\nnats_key_file = {}/our.key\n"
+    alone = "rrd.conf:4: [DEFAULT] nats_key_file: without nats_certificate_file it is of no use\n"
+    assert check(rrd=at_nats) == (2, alone)
+    open_to_others = (
+        "rrd.conf:4: [DEFAULT] nats_key_file: our.key can be read by others (mode 0644); run chmod 600 our.key\n"
+    )
+    assert check(rrd=at_nats + "nats_certificate_file = {}/our.pem\n") == (2, open_to_others)
 
 
 OWN = "[DEFAULT]\nstate_dir = {}\n"
