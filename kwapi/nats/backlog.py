@@ -18,6 +18,7 @@ from kwapi.stream import Position
 
 LOG = logging.getLogger(__name__)
 FILE_NAME, FORMAT = "nats.json", 1
+BYTES = "surrogateescape"  # how bytes are written that are no UTF-8: nobody has verified the topics
 PAGE = 64 << 10  # bytes that are read at a time
 OPENED = 10.0  # seconds that a spool has to be opened
 AGAIN = 0.1  # seconds until a spool that cannot be read is tried again
@@ -66,10 +67,10 @@ class Backlog:
 
     def save(self, stored: Mapping[bytes, Position]) -> None:
         """Write down up to where messages are stored."""
-        positions = {topic.decode(): position for topic, position in stored.items()}
+        positions = {topic.decode("utf-8", BYTES): position for topic, position in stored.items()}
         temporary = self._path.with_suffix(".new")
         try:
-            text = json.dumps({"format": FORMAT, "since": self._since, "positions": positions}, ensure_ascii=False)
+            text = json.dumps({"format": FORMAT, "since": self._since, "positions": positions})
             temporary.write_text(text, "utf-8")
             os.replace(temporary, self._path)
         except OSError as error:
@@ -86,7 +87,10 @@ def _load(path: Path) -> tuple[float, dict[bytes, Position]]:
         saved = json.loads(path.read_text("utf-8"))
         if saved["format"] != FORMAT:
             raise ValueError(f"its format is {saved['format']}")
-        positions = {topic.encode(): Position(int(boot), int(seq)) for topic, (boot, seq) in saved["positions"].items()}
+        positions = {
+            topic.encode("utf-8", BYTES): Position(int(boot), int(seq))
+            for topic, (boot, seq) in saved["positions"].items()
+        }
         return float(saved["since"]), positions
     except FileNotFoundError:
         LOG.debug("nothing was stored yet")

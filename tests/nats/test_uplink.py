@@ -6,15 +6,16 @@ from contextlib import ExitStack
 import pytest
 
 from kwapi.bus import Publisher
-from kwapi.measurement import Measurement
+from kwapi.measurement import Measurement, encode
 from kwapi.nats import uplink
-from kwapi.nats.backlog import FILE_NAME
+from kwapi.nats.backlog import FILE_NAME, Backlog
 from kwapi.nats.login import Login
 from kwapi.nats.uplink import Uplink
 from kwapi.signing import sign
 from kwapi.spool.segment import read_frame
 from kwapi.spool.store import Spool
-from tests.messages import KEY, frame, health
+from kwapi.stream import Position
+from tests.messages import KEY, frame, health, message
 from tests.nats_server import NatsServer
 from tests.threads import running
 from tests.waiting import eventually
@@ -169,6 +170,17 @@ def test_after_a_kill_all_that_the_spool_has_is_stored(server, source):
     source.publish(1)
     eventually(lambda: count(server) == 101)
     assert stored(server) == [(1, seq) for seq in range(100)] + [(2, 0)]
+
+
+def test_a_topic_of_any_bytes_ends_nothing(tmp_path, server):
+    spool, topic = Spool(tmp_path / "spool", max_bytes=64 << 20, max_age=3600.0), b"\xff\xfe\xc3\xa9."
+    with running(spool.run):
+        link = Uplink(server.endpoint, Login(), spool=spool)
+        for seq in range(3):
+            link.send(sign(KEY, topic, encode(message(seq=seq))))
+        eventually(lambda: link.published == 3)
+        link.close(10_000)
+        assert Backlog(spool).stored == {topic: Position(1, 3)}
 
 
 def test_a_spool_of_before_is_not_published(tmp_path, server):
