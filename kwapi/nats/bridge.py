@@ -113,7 +113,7 @@ class Bridge:
                 out.close(LINGER)
 
     def _pass_on(self, source: "zmq.Socket[bytes]", poller: zmq.Poller, link: Link, out: Out) -> None:
-        saved_at, marks = time.monotonic(), dict[str, Mark]()
+        saved_at, marks = time.monotonic(), self._reading.marks() if self._reading is not None else {}
         while not self._stop.is_set():
             poller.poll(POLL)
             self._drain(source, out)

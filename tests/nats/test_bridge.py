@@ -9,11 +9,13 @@ import pytest
 from kwapi.bus import Publisher
 from kwapi.errors import ConfigError
 from kwapi.measurement import Measurement
-from kwapi.nats.bridge import FILE_NAME, Bridge, load, new_proxy
+from kwapi.nats.bridge import FILE_NAME, Bridge, load, new_proxy, save
+from kwapi.nats.feed import created
 from kwapi.proxy import Passage, Proxy
 from kwapi.spool.reader import Reader
 from kwapi.spool.segment import read_frame
 from kwapi.spool.store import Spool
+from kwapi.stream import Mark
 from tests.messages import KEY, frame
 from tests.nats_server import Connected
 from tests.test_bus import Listener, free_endpoint, publish_until
@@ -132,6 +134,17 @@ def test_a_bridge_from_nats_goes_on_where_it_was_and_its_spool_has_no_hole(serve
         reader = Reader(spool.directory)
         eventually(lambda: len(reader.frames(b"lyon.pdu1.", 1, 0, 999, 1 << 20)) == 300)
         reader.close()
+
+
+def test_marks_of_before_stay_until_there_are_newer_ones(server, tmp_path):
+    """Or one that is killed twice would begin with what is stored from then on."""
+    spool = Spool(tmp_path / "spool", max_bytes=64 << 20, max_age=3600.0)
+    path, mark = tmp_path / "spool" / FILE_NAME, Mark(created(server.info()), 0, time.time())
+    save(path, {"0 kwapi.>": mark})
+    before = path.stat().st_ino
+    with running(spool.run), passing([server.endpoint], free_endpoint(), keep=spool.hand, spool=spool):
+        eventually(lambda: path.stat().st_ino != before)
+        assert load(path) == {"0 kwapi.>": mark}
 
 
 def test_marks_that_are_damaged_are_told(tmp_path, caplog):
