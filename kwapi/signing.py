@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property
 from hashlib import sha256
 from math import inf
 
@@ -19,7 +19,7 @@ KEY_ID_BYTES = 4
 SIGNATURE_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Key:
     """A signing key, its id, and what it is limited to."""
 
@@ -32,21 +32,22 @@ class Key:
     def __repr__(self) -> str:
         return f"Key({self.id.hex()})"
 
+    def __reduce__(self) -> tuple[type["Key"], tuple[object, ...]]:
+        return Key, (self.id, self.secret, self.begins, self.ends, self.prefixes)  # what is begun goes to no process
+
+    @cached_property
+    def _begun(self) -> hmac.HMAC:
+        return hmac.new(self.secret, digestmod="sha256")
+
     def is_for(self, topic: bytes) -> bool:
         """Return whether the key may speak for the wattmeter of a topic."""
         return not self.prefixes or topic.startswith(self.prefixes)
 
     def signature(self, content: bytes) -> bytes:
         """Return the HMAC of some bytes; hmac.digest() would begin with the secret and give Python's lock away."""
-        mac = _begun(self.secret).copy()
+        mac = self._begun.copy()
         mac.update(content)
         return mac.digest()
-
-
-@lru_cache(maxsize=1000)
-def _begun(secret: bytes) -> hmac.HMAC:
-    """Return the HMAC of nothing yet."""
-    return hmac.new(secret, digestmod="sha256")
 
 
 def key_from(secret: bytes) -> Key:
