@@ -46,6 +46,7 @@ class Connection:
         self._servers = servers_of(endpoint)
         self._stopping = asyncio.Event()
         self.is_well = False  # it is said so by who works with it
+        self._bug: BaseException | None = None
         self._told = ""
         self._down_at = time.monotonic()
         self.loop = asyncio.new_event_loop()
@@ -65,13 +66,18 @@ class Connection:
 
     def check(self) -> None:
         """Raise RuntimeError if the thread has ended by an error of ours."""
-        if not self._stopping.is_set() and not self._thread.is_alive():
+        if self._bug is not None or (not self._stopping.is_set() and not self._thread.is_alive()):
             raise RuntimeError("the thread of NATS has ended")
 
     def call(self, what: Callable[[], object]) -> None:
         """Have something done by the loop; for any thread."""
         with suppress(RuntimeError):  # it was stopped
             self.loop.call_soon_threadsafe(what)
+
+    def fail(self, error: BaseException) -> None:
+        """End the thread by an error of ours that nobody would learn of where it was raised; for any thread."""
+        self._bug = self._bug or error
+        self.call(self._stopping.set)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -84,12 +90,17 @@ class Connection:
     async def _keep_connected(self) -> None:
         stopped = self.loop.create_task(self._stopping.wait())
         place = 0
-        while not stopped.done():
-            server = self._servers[place % len(self._servers)]
-            await _until(stopped, self._serve(server), PATIENCE + RETRY)
-            place += 1
-            if not stopped.done():
-                await asyncio.wait((stopped,), timeout=RETRY / len(self._servers))
+        try:
+            while not stopped.done():
+                server = self._servers[place % len(self._servers)]
+                await _until(stopped, self._serve(server), PATIENCE + RETRY)
+                place += 1
+                if not stopped.done():
+                    await asyncio.wait((stopped,), timeout=RETRY / len(self._servers))
+        finally:
+            stopped.cancel()
+        if self._bug is not None:
+            raise self._bug
 
     async def _serve(self, server: str) -> None:
         """Connect to a server and work until the connection ends."""
@@ -100,7 +111,7 @@ class Connection:
                 closed.set_result(None)
 
         try:
-            async with connected(server, self._login, note_end) as client:
+            async with connected(server, self._login, note_end, self.fail) as client:
                 self._learn(client, server)
                 while not closed.done() and not self._stopping.is_set():
                     try:
@@ -154,15 +165,19 @@ class _Client(Client):
     each of them would cost as much as all that becomes of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fail: Callable[[Exception], None]) -> None:
         super().__init__()
+        self._fail = fail
         self.takers: dict[int, Callable[[Arrival], None]] = {}  # by number of the subscription
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if (take := self.takers.get(sid)) is None:
             await super()._process_msg(sid, subject, reply, data, headers)
-        else:
+            return
+        try:
             take(Arrival(subject, reply, data, headers or b""))  # of none nats-py has None
+        except Exception as error:  # or nats-py's reader would end without a word to us
+            self._fail(error)
 
     def _connect_command(self) -> bytes:
         if "tls" in self.options and not self._server_info.get("tls_required"):
@@ -170,12 +185,22 @@ class _Client(Client):
         return super()._connect_command()
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 @asynccontextmanager
 async def connected(
-    server: str, login: Login, note_end: Callable[[], Coroutine[Any, Any, None]] | None = None
+    server: str,
+    login: Login,
+    note_end: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    fail: Callable[[Exception], None] = _raise,
 ) -> AsyncIterator[Client]:
-    """Have a connection to a server, which is not made again when it ends; note_end() is called then."""
-    client = _Client()
+    """Have a connection to a server, which is not made again when it ends; note_end() is called then.
+
+    fail() is given what is raised by those who take what comes.
+    """
+    client = _Client(fail)
     credentials = login.credentials()
     tls = login.tls() if server.startswith(TLS) else None
 
