@@ -21,48 +21,66 @@ FILE_NAME, FORMAT = "nats.json", 1
 BYTES = "surrogateescape"  # how bytes are written that are no UTF-8: nobody has verified the topics
 PAGE = 64 << 10  # bytes that are read at a time
 OPENED = 10.0  # seconds that a spool has to be opened
+UNREAD = 10.0  # seconds that one is waited for which cannot be read: it may be for a moment, or a file of root's
 AGAIN = 0.1  # seconds until a spool that cannot be read is tried again
 
 
 class Backlog:
     """The messages of a spool, by wattmeter, from where on they are not stored."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, *, patience: float = UNREAD) -> None:
+        """``patience`` is for how many seconds a spool that cannot be read is waited for."""
         self._spool = spool
+        self._patience = patience
+        self._unread_since: float | None = None
+        self._is_told = False
         self._path = spool.directory / FILE_NAME
         self._since, self.stored = _load(self._path)
         self._reader = Reader(spool.directory)
 
     def unstored(self, is_over: Callable[[], bool]) -> dict[bytes, Position]:
-        """Return the last message of each wattmeter that is to be stored, as soon as that can be said."""
+        """Return the last message of each wattmeter that is to be stored, as soon as that can be said.
+
+        When it cannot be, nothing is to be: live traffic goes on.
+        """
         self._spool.opened.wait(OPENED)
         self.save(self.stored)
-        found: dict[bytes, Position] = {}
         while not is_over():
             try:
-                for topic, boot, _, last, *_ in self._reader.runs(b"", self._since):
-                    if (boot, last) >= self.stored.get(topic, Position(-1, 0)):
-                        found[topic] = max(Position(boot, last), found.get(topic, Position(-1, 0)))
+                found = self._unstored()
             except CannotRead as error:
-                LOG.debug("the spool is not read yet: %s", error)
+                if self._is_given_up(error):
+                    break
                 time.sleep(AGAIN)
             else:
-                break
+                self._unread_since = None
+                return found
+        return {}
+
+    def _unstored(self) -> dict[bytes, Position]:
+        found: dict[bytes, Position] = {}
+        for topic, boot, _, last, *_ in self._reader.runs(b"", self._since):
+            if (boot, last) >= self.stored.get(topic, Position(-1, 0)):
+                found[topic] = max(Position(boot, last), found.get(topic, Position(-1, 0)))
         return found
 
     def page(self, topic: bytes, stored: Position | None) -> list[Parcel] | None:
-        """Return what there is next of a wattmeter, None if nobody can say that now."""
-        begin = stored or Position(-1, 0)
+        """Return what there is next of a wattmeter, None if nobody can say that yet."""
         try:
-            for run in sorted(self._reader.runs_of(topic), key=lambda run: run.boot):
-                if (run.boot, run.last) < begin or (stored is None and run.timestamp < self._since):
-                    continue
-                first = begin.seq if run.boot == begin.boot else run.first
-                if frames := self._reader.frames(topic, run.boot, first, run.last, PAGE):
-                    return [Parcel(topic, run.boot, seq, frame) for seq, frame in frames.items()]
+            page = self._page(topic, stored)
         except CannotRead as error:
-            LOG.debug("not read from the spool: %s", error)
-            return None
+            return [] if self._is_given_up(error) else None
+        self._unread_since = None
+        return page
+
+    def _page(self, topic: bytes, stored: Position | None) -> list[Parcel]:
+        begin = stored or Position(-1, 0)
+        for run in sorted(self._reader.runs_of(topic), key=lambda run: run.boot):
+            if (run.boot, run.last) < begin or (stored is None and run.timestamp < self._since):
+                continue
+            first = begin.seq if run.boot == begin.boot else run.first
+            if frames := self._reader.frames(topic, run.boot, first, run.last, PAGE):
+                return [Parcel(topic, run.boot, seq, frame) for seq, frame in frames.items()]
         return []
 
     def save(self, stored: Mapping[bytes, Position]) -> None:
@@ -79,6 +97,17 @@ class Backlog:
     def close(self) -> None:
         """Close the files."""
         self._reader.close()
+
+    def _is_given_up(self, error: CannotRead) -> bool:
+        """Return whether the spool could not be read for so long that nobody waits for it, which is told once."""
+        now = time.monotonic()
+        self._unread_since = self._unread_since or now
+        if now - self._unread_since < self._patience:
+            return False
+        if not self._is_told:
+            LOG.warning("cannot read %s, what it has for NATS servers is given to none: %s", self._path.parent, error)
+        self._is_told = True
+        return True
 
 
 def _load(path: Path) -> tuple[float, dict[bytes, Position]]:

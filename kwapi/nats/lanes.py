@@ -70,8 +70,15 @@ class Lanes:
         self._append(key, lane, parcel)
 
     def fall_behind(self, key: bytes, newest: Position) -> None:
-        """Have what the spool has of a wattmeter read, up to a message."""
+        """Have what the spool has of a wattmeter read, up to a message, or to the last that waits: it has that too."""
         lane = self._lanes.setdefault(key, Lane(None))
+        if lane.is_behind:
+            return
+        while len(lane.waiting) > lane.on_its_way:
+            parcel = lane.waiting.pop()
+            self._forget(parcel)  # health is no loss: it is told again in a moment
+            if parcel.is_kept:
+                newest = max(newest, Position(parcel.boot, parcel.seq))
         lane.newest = newest
         lane.is_behind = True
         self._behind[key] = lane
@@ -168,8 +175,6 @@ class Lanes:
         """Return whether a message may wait in memory although that is full: its lane falls behind, or loses."""
         kept = [each for each in (*lane.waiting, parcel) if each.is_kept]
         if self._has_spool and kept:
-            while len(lane.waiting) > lane.on_its_way:
-                self._forget(lane.waiting.pop())
             self.fall_behind(key, Position(kept[-1].boot, kept[-1].seq))
             return False
         while len(lane.waiting) > lane.on_its_way and self.size + len(parcel.frame) > self._most_bytes:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from kwapi.errors import BadMessage
 from kwapi.health import TOPIC
-from kwapi.nats.backlog import Backlog
+from kwapi.nats.backlog import UNREAD, Backlog
 from kwapi.nats.connection import PATIENCE, RETRY, Arrival, Connection, Unusable, taking, together
 from kwapi.nats.lanes import Lanes, Parcel
 from kwapi.nats.login import Login
@@ -52,16 +52,17 @@ class Uplink:
         spool: Spool | None = None,
         failures: "Counter[str] | None" = None,
         most_bytes: int = MOST_BYTES,
+        patience: float = UNREAD,
     ) -> None:
-        """``spool`` is one that is handed the same frames."""
+        """``spool`` is one that is handed the same frames; if it cannot be read it is waited for, so many seconds."""
         self.closed = False
         self.refused = 0  # times that a message was, which was sent again
-        self._backlog = Backlog(spool) if spool is not None else None
+        self._backlog = Backlog(spool, patience=patience) if spool is not None else None
         stored = self._backlog.stored if self._backlog is not None else {}
         self._lanes = Lanes(most_bytes, has_spool=spool is not None, stored=stored)
         self._inbox: deque[bytes] = deque()
         self._is_called = False
-        self._is_resumed = self._backlog is None  # it is known what the spool has
+        self._is_resumed = asyncio.Event()  # it is known what the spool has
         self._numbers = count()
         self._on_their_way: dict[int, tuple[bytes, float]] = {}  # by number: lane, and since when
         self._refused: list[bytes] = []  # lanes
@@ -69,8 +70,10 @@ class Uplink:
         self._progress: dict[bytes, float] = {}  # when a lane that is behind last came on
         self._disk = ThreadPoolExecutor(1, "nats disk")
         self._connection = Connection(endpoint, login, self._store, failures)
-        if self._backlog is not None:
-            self._disk.submit(self._resume, self._backlog)
+        if self._backlog is None:
+            self._is_resumed.set()
+        else:
+            self._disk.submit(self._resume, self._backlog).add_done_callback(self._look_at)
         self._connection.start()
 
     @property
@@ -130,27 +133,34 @@ class Uplink:
         while not self.is_idle and time.monotonic() < end:
             time.sleep(0.005)
         self._connection.stop()
+        works = []
         if self._backlog is not None:
-            self._disk.submit(self._backlog.save, self._lanes.positions())
-            self._disk.submit(self._backlog.close)
+            works.append(self._disk.submit(self._backlog.save, self._lanes.positions()))
+            works.append(self._disk.submit(self._backlog.close))
         self._disk.shutdown()
+        for work in works:
+            work.result()
 
     def _resume(self, backlog: Backlog) -> None:
-        """Find out what the spool has that is not stored yet; only then may anything else be."""
+        """Find out what the spool has that is not stored yet: only then may anything else be."""
         newest = backlog.unstored(lambda: self.closed)
 
         def go_on() -> None:
             for topic, position in newest.items():
                 self._lanes.fall_behind(topic, position)
-            self._is_resumed = True
-            self._take()
+            self._is_resumed.set()
 
         self._connection.call(go_on)
+
+    def _look_at(self, done: "Future[None]") -> None:
+        """End by what was raised beside the connection's thread, as if it had been raised there."""
+        if (error := done.exception()) is not None:
+            self._connection.fail(error)
 
     def _take(self) -> None:
         """Let what was sent wait in its lane."""
         self._is_called = False
-        while self._is_resumed and self._inbox:
+        while self._inbox:
             try:
                 self._hand(self._inbox.popleft())
             except BadMessage as error:
@@ -183,6 +193,7 @@ class Uplink:
             await together(*works)
 
     async def _publish_on(self, client: Client, inbox: str) -> None:
+        await self._is_resumed.wait()
         while True:
             self._wake.clear()
             for key, parcel in self._lanes.ready(WINDOW - len(self._on_their_way)):
@@ -229,6 +240,7 @@ class Uplink:
 
     async def _drain(self, backlog: Backlog) -> None:
         """Read from the spool what memory did not hold."""
+        await self._is_resumed.wait()
         while True:
             for key, stored in self._lanes.behind():
                 while self._lanes.is_full:

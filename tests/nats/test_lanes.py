@@ -138,6 +138,19 @@ def test_health_waits_in_its_wattmeters_turn_and_no_spool_has_it(lanes):
     assert sent(lanes) == []
 
 
+def test_what_waits_when_the_spool_is_to_be_read_is_read_from_there_too(lanes):
+    hand(lanes, 3, 4)
+    lanes.hand(A, parcel(0, b"kwapi.health." + A, is_kept=False))
+    lanes.fall_behind(A, Position(1, 2))
+    assert (lanes.count, lanes.size) == (0, 0)
+    lanes.add_page(A, [parcel(seq) for seq in range(5)])
+    for seq in range(5):
+        assert lanes.late == 1
+        assert sent(lanes) == [(A, seq)]
+        lanes.done(A)
+    assert lanes.late == lanes.dropped == 0
+
+
 def test_a_restart_goes_on_where_all_was_stored():
     lanes = Lanes(1000, has_spool=True, stored={A: Position(1, 7)})
     lanes.fall_behind(A, Position(2, 1))

@@ -1,5 +1,6 @@
 """What is published at a real nats-server, which is killed and comes back."""
 
+import threading
 import time
 from contextlib import ExitStack
 
@@ -181,6 +182,53 @@ def test_a_topic_of_any_bytes_ends_nothing(tmp_path, server):
         eventually(lambda: link.published == 3)
         link.close(10_000)
         assert Backlog(spool).stored == {topic: Position(1, 3)}
+
+
+def test_a_segment_that_cannot_be_read_costs_no_live_traffic(tmp_path, server, caplog):
+    spool = Spool(tmp_path / "spool", max_bytes=64 << 20, max_age=3600.0)
+    with running(spool.run):
+        assert spool.opened.wait(10)
+        (spool.directory / "000000000000.spool").mkdir()  # it can be opened by nobody, as one of root's
+        link = Uplink(server.endpoint, Login(), spool=spool, patience=0.0)
+        for seq in range(3):
+            link.send(frame(seq=seq))
+        eventually(lambda: link.published == 3)
+        link.close(10_000)
+    assert f"cannot read {spool.directory}" in caplog.text
+    assert link.dropped == 0
+
+
+def test_a_spool_that_is_not_opened_yet_keeps_no_more_in_memory_than_there_is_room_for(tmp_path, server):
+    spool = Spool(tmp_path / "spool", max_bytes=64 << 20, max_age=3600.0)
+    link = Uplink(server.endpoint, Login(), spool=spool, most_bytes=20_000)
+    for seq in range(500):
+        for take in (spool.hand, link.send):
+            take(frame(seq=seq, timestamp=time.time()))
+        if seq == 5:
+            eventually(lambda: link.waiting == 6)
+            assert 0 < link.waiting_bytes < 20_000
+    eventually(lambda: link.late == 1)
+    assert link.waiting_bytes < 20_000
+    assert link.published == 0
+    with running(spool.run):
+        eventually(lambda: link.published == 500)
+        link.close(10_000)
+    assert stored(server) == [(1, seq) for seq in range(500)]
+    assert link.dropped == 0
+
+
+def test_a_bug_where_the_spool_is_read_is_told_and_ends_what_is_published(tmp_path, server, monkeypatch):
+    ends = []
+    monkeypatch.setattr(threading, "excepthook", lambda end: ends.append(end.exc_value))
+    spool = Spool(tmp_path / "spool", max_bytes=64 << 20, max_age=3600.0)
+    spool.opened = None
+    link = Uplink(server.endpoint, Login(), spool=spool)
+    eventually(lambda: ends)
+    assert isinstance(ends[0], AttributeError)
+    with pytest.raises(RuntimeError, match="the thread of NATS has ended"):
+        link.send(frame(seq=0))
+    link.close(0)
+    spool.close()
 
 
 def test_a_spool_of_before_is_not_published(tmp_path, server):
