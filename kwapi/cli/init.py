@@ -7,6 +7,7 @@ files are those of the daemons under systemd; in any other directory they keep t
 import argparse
 import os
 import shlex
+import stat
 import sys
 from pathlib import Path
 from pwd import struct_passwd
@@ -109,13 +110,22 @@ def write_file(path: Path, options: str, sections: str, mode: int, user: struct_
     if not added:
         return "is there already, and nothing is missing"
     with path.open("a", encoding="utf-8") as file:
-        access = os.fstat(file.fileno()).st_mode & 0o777
-        if access & OTHERS and not mode & OTHERS:
-            os.fchmod(file.fileno(), access & ~OTHERS)  # before a password stands there
-            if user:
-                share(user, path)
+        _adapt(path, file.fileno(), mode, user)  # before a password stands there
         file.write(("" if before.endswith("\n") or not before else "\n") + added)
     return "added to, since it set nothing yet"
+
+
+def _adapt(path: Path, descriptor: int, mode: int, user: struct_passwd | None) -> None:
+    """Close a file to others if it should be; what is closed to them the group of a user may read."""
+    status = os.fstat(descriptor)
+    access = status.st_mode & 0o777
+    if not mode & OTHERS:
+        access &= ~OTHERS
+    if user and not access & OTHERS and status.st_uid != user.pw_uid:
+        share(user, path)
+        access |= stat.S_IRGRP
+    if access != status.st_mode & 0o777:
+        os.fchmod(descriptor, access)
 
 
 def text_of(path: Path) -> str:

@@ -116,14 +116,25 @@ def test_what_root_writes_is_read_by_the_daemons_whatever_the_umask(directory, n
 
 
 @needs_root
-@pytest.mark.parametrize("before", ["", "[DEFAULT]\n"])
-def test_a_file_that_is_closed_to_others_is_of_the_group_of_the_daemons(tmp_path, narrow_umask, before):
+@pytest.mark.parametrize(("before", "access"), [(None, 0), ("[DEFAULT]\n", 0o644), ("", 0o600)])
+def test_a_file_that_is_closed_to_others_is_of_the_group_of_the_daemons(tmp_path, narrow_umask, before, access):
     path, nobody = tmp_path / "api.conf", pwd.getpwnam("nobody")
-    if before:
+    if before is not None:
         path.write_text(before)
-        path.chmod(0o644)
+        path.chmod(access)
     write_file(path, "acl_enabled = false\n", "", 0o640, nobody)
     assert (mode(path), path.stat().st_uid, path.stat().st_gid) == (0o640, 0, nobody.pw_gid)
+
+
+@needs_root
+@pytest.mark.parametrize(("access", "of", "after"), [(0o600, 0, 0o640), (0o644, 0, 0o644), (0o600, "nobody", 0o600)])
+def test_what_is_added_to_can_be_read_by_the_daemons_and_else_stays_as_it_is(tmp_path, access, of, after):
+    path, nobody = tmp_path / "rrd.conf", pwd.getpwnam("nobody")
+    path.touch(access)
+    if of:
+        os.chown(path, nobody.pw_uid, 0)
+    write_file(path, "a = 1\n", "", 0o644, nobody)
+    assert (mode(path), path.stat().st_gid) == (after, nobody.pw_gid if after == 0o640 else 0)
 
 
 def test_a_user_that_is_not_there_is_told():
