@@ -12,6 +12,8 @@ from kwapi.measurement import NAME_BYTES, probe_problem
 from kwapi.plugins.positions import Positions
 from kwapi.plugins.rrd.archive import ARCHIVES, create, file_name, probe_of
 from kwapi.plugins.rrd.store import Store
+from kwapi.stream import Account, Mark, Place, Position, Verdict
+from kwapi.streams import Standing, Streams
 from tests.clock import Clock
 from tests.messages import health, message
 from tests.plugins.storing import NOW, add, fetch, warnings
@@ -251,6 +253,43 @@ def test_what_the_bus_sends_again_after_a_kill_is_taken_where_it_is_missing(tmp_
         other = tmp_path / "undisturbed" / path.relative_to(tmp_path / "killed")
         rows, others = (rrdtool.fetch(str(one), *window)[2] for one in (path, other))
         assert [value for row in rows for value in row] == pytest.approx([value for row in others for value in row])
+
+
+def test_a_run_that_is_read_again_after_a_kill_counts_once(tmp_path, clock):
+    """What came since the marks were told, by a thread that had no time to tell newer ones, comes once more."""
+
+    def told():
+        return Standing({b"m.": Place(Position(1, 10), Account())}, {"0 kwapi.>": Mark("", 10, NOW)})
+
+    def opened(name):
+        positions = Positions(tmp_path / name / "positions.json", clock=clock)
+        positions.standing = told
+        return Store(tmp_path / name, positions=positions, clock=clock, steady_clock=clock), positions.load()
+
+    sent = [
+        message("m", probes=["a"], w=[7.0 * step], timestamp=NOW + 0.3 + step, boot=1 + step // 30, seq=step % 30)
+        for step in range(60)
+    ]
+    for name in ("killed", "undisturbed"):
+        store, _ = opened(name)
+        for step, one in enumerate(sent):
+            clock.now = one.timestamp
+            store.add(one)
+            if step == 40:
+                store.flush()
+            if step == 50 and name == "killed":
+                store, saved = opened(name)
+                streams = Streams(saved.positions, boots=saved.boots, resumes=True)
+                again = [each for each in sent[10:51] if streams.meet(b"m.", each.boot, each.seq) is Verdict.TAKE]
+                assert again == sent[10:30] + sent[41:51]
+                for each in again:
+                    store.add(each)
+        store.flush()
+    for path in sorted((tmp_path / "killed").rglob("*.rrd")):
+        window = ["AVERAGE", "-r", "1", "-s", str(int(NOW)), "-e", str(int(NOW + 58))]
+        other = tmp_path / "undisturbed" / path.relative_to(tmp_path / "killed")
+        rows, others = (rrdtool.fetch(str(one), *window)[2] for one in (path, other))
+        assert rows == others
 
 
 def test_no_position_is_saved_without_a_spool_that_answers(tmp_path, clock):
