@@ -31,17 +31,6 @@ MESSAGES = (  # name, type, attribute of an account, what it is
     ("kwapi_messages_repaired", "counter", "repaired", "Messages delivered that had been missed."),
     ("kwapi_messages_unknown_ends", "gauge", "unknown_ends", "Times that the publisher ended without a word."),
 )
-WAITING = (  # name, attribute of an uplink, what it is
-    ("waiting", "waiting", "Messages in memory that wait for a NATS server."),
-    ("waiting_bytes", "waiting_bytes", "Their size."),
-    ("behind_wattmeters", "late", "Wattmeters of which messages wait in the spool for a NATS server."),
-)
-STORED = (  # attribute of an uplink, what it is
-    ("published", "Messages that a NATS server has stored."),
-    ("drained", "Messages that came out of the spool for it."),
-    ("refused", "Times that a NATS server did not store a message, which was sent again."),
-    ("dropped", "Messages that no NATS server was given: they are lost to those who read there."),
-)
 DROPPED = ("disk", "its wattmeter has its share", "malformed", "too large", "too many publishers", "too many wait")
 Source = Callable[[], Iterable[Metric]]
 
@@ -51,6 +40,20 @@ class Uplink(Protocol):
 
     @property
     def is_connected(self) -> bool: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def waiting_bytes(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def published(self) -> int: ...
+    @property
+    def drained(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
 
 
 class Told(Collector):
@@ -155,10 +158,19 @@ def uplink_sources(uplink: Uplink | None) -> list[Source]:
 def _uplink(uplink: Uplink) -> Iterator[Metric]:
     about = "1 while a NATS server takes what we store."
     yield GaugeMetricFamily("kwapi_nats_connected", about, value=float(uplink.is_connected))
-    for name, attribute, about in WAITING:
-        yield GaugeMetricFamily(f"kwapi_nats_{name}", about, value=getattr(uplink, attribute))
-    for name, about in STORED:
-        yield CounterMetricFamily(f"kwapi_nats_{name}", about, value=getattr(uplink, name))
+    about = "Messages in memory that wait for a NATS server."
+    yield GaugeMetricFamily("kwapi_nats_waiting", about, value=uplink.waiting)
+    yield GaugeMetricFamily("kwapi_nats_waiting_bytes", "Their size.", value=uplink.waiting_bytes)
+    about = "Wattmeters of which messages wait in the spool for a NATS server."
+    yield GaugeMetricFamily("kwapi_nats_behind_wattmeters", about, value=uplink.late)
+    about = "Messages that a NATS server has stored."
+    yield CounterMetricFamily("kwapi_nats_published", about, value=uplink.published)
+    about = "Messages that came out of the spool for it."
+    yield CounterMetricFamily("kwapi_nats_drained", about, value=uplink.drained)
+    about = "Times that a NATS server did not store a message, which was sent again."
+    yield CounterMetricFamily("kwapi_nats_refused", about, value=uplink.refused)
+    about = "Messages that no NATS server was given: they are lost to those who read there."
+    yield CounterMetricFamily("kwapi_nats_dropped", about, value=uplink.dropped)
 
 
 def _counter(name: str, about: str, label: str, counts: Mapping[str, int]) -> Metric:
