@@ -12,7 +12,7 @@ from kwapi.stream import Mark
 MOST_BYTES = 64 << 20  # that wait, until nothing more is read
 
 
-class Early(NamedTuple):
+class Waiter(NamedTuple):
     """A frame, its number in a stream, and the key under which that is counted."""
 
     frame: bytes
@@ -26,15 +26,15 @@ class Held:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._size = 0
-        self._waiting: dict[bytes, deque[Early]] = {}  # by topic
+        self._waiting: dict[bytes, deque[Waiter]] = {}  # by topic
 
-    def add(self, early: Early) -> None:
+    def add(self, waiter: Waiter) -> None:
         """Let a frame wait."""
-        topic = early.frame[: early.frame.index(0)]
-        self._waiting.setdefault(topic, deque()).append(early)
-        self._size += len(early.frame)
+        topic = waiter.frame[: waiter.frame.index(0)]
+        self._waiting.setdefault(topic, deque()).append(waiter)
+        self._size += len(waiter.frame)
 
-    def due(self, most: int, is_behind: Callable[[bytes], bool]) -> Iterator[Early]:
+    def due(self, most: int, is_behind: Callable[[bytes], bool]) -> Iterator[Waiter]:
         """Yield those whose topics lack nothing before them, so many at most; one that is early again stays."""
         for topic, waiting in list(self._waiting.items()):
             while waiting and most and not is_behind(topic):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Event, Lock
 
 from kwapi.nats.feed import Feed
-from kwapi.nats.held import Early, Held
+from kwapi.nats.held import Held, Waiter
 from kwapi.nats.subjects import filters_of
 from kwapi.stream import Mark
 from kwapi.streams import Standing, Streams
@@ -62,8 +62,8 @@ class Reading:
         """Yield each frame whose turn it may be, and whether it was missed; it is taken once the next one is wanted."""
         now, most = time.time(), AT_ONCE
         self._streams.is_more_to_come = self.is_behind
-        for early in self._held.due(most, self._streams.is_behind):
-            yield early.frame, True
+        for waiter in self._held.due(most, self._streams.is_behind):
+            yield waiter.frame, True
             most -= 1
         for prefix, feed in self._feeds.items():
             for stored in feed.take(0 if self._held.is_full else most):  # or one could overtake what is held
@@ -71,7 +71,7 @@ class Reading:
                 yield stored.frame, now - stored.mark.at > LATE
                 key = prefix + stored.filter
                 if self._is_early:
-                    self._held.add(Early(stored.frame, key, stored.mark))
+                    self._held.add(Waiter(stored.frame, key, stored.mark))
                 self._marks[key] = stored.mark
 
     def hold(self) -> None:

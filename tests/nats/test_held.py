@@ -2,14 +2,14 @@
 
 import pytest
 
-from kwapi.nats.held import Early, Held
+from kwapi.nats.held import Held, Waiter
 from kwapi.stream import Mark
 
 A, B = b"lyon.pdu1.", b"lyon.pdu2."
 
 
 def early(topic, seq, key="0 kwapi.>"):
-    return Early(topic + b"\0" + str(seq).encode(), key, Mark("", seq, 0.0))
+    return Waiter(topic + b"\0" + str(seq).encode(), key, Mark("", seq, 0.0))
 
 
 def taken(held, behind=(), most=100):

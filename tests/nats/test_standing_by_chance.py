@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from kwapi.nats.held import Early, Held
+from kwapi.nats.held import Held, Waiter
 from kwapi.stream import Answer, Mark, Verdict
 from kwapi.streams import Standing, Streams
 from tests.clock import Clock
@@ -32,7 +32,7 @@ class Plugin:
         for frame in log[self.read : self.read + most]:
             self.read += 1
             if self._meet(frame) is Verdict.LATER:
-                self.held.add(Early(frame, KEY, Mark("", self.read, 0.0)))
+                self.held.add(Waiter(frame, KEY, Mark("", self.read, 0.0)))
 
     def ask(self, kept):
         """Have the spool answer, which has everything."""
