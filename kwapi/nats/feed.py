@@ -32,7 +32,7 @@ WAITING = 4_000  # messages that wait for our reader, until no more are asked fo
 EXPIRES = 5.0  # seconds for which the server keeps a question
 NANO = 10**9
 STATUS = b"NATS/1.0 "  # begins the headers of what the server says of a question, and then its status
-LEFT = re.compile(rb"Nats-Pending-Messages: *(\d+)")
+LEFT = re.compile(rb"Nats-Pending-Messages: *(\d{1,9})\b")
 SLACK = 60.0  # seconds before the time of the last message from where on a stream that is another one is read
 UNUSED = 3 * 86400.0  # seconds until the server forgets the consumer of a daemon that is gone
 UNUSED_BRIEF = 60.0  # that of one without a name
@@ -214,7 +214,8 @@ class _Pull:
         place = 5 if len(words) == 9 else 7
         try:
             seq, number, at, pending = map(int, words[place : place + 4])
-        except ValueError:
+            mark = Mark(self._stream, seq, at / NANO)
+        except (ValueError, OverflowError):
             self._problem = f"a message has no number: {message.reply!r}"
             return
         if number != self._due:
@@ -223,7 +224,7 @@ class _Pull:
             return
         self._due += 1
         self._asked_for -= 1
-        self._feed._add(Stored(message.data, self._subjects, Mark(self._stream, seq, at / NANO), pending))
+        self._feed._add(Stored(message.data, self._subjects, mark, pending))
 
 
 def created(info: StreamInfo) -> str:

@@ -180,7 +180,9 @@ class Uplink:
         inbox = client.new_inbox()
 
         def answered(message: Arrival) -> None:
-            self._note(int(message.subject[len(inbox) + 1 :]), message.data)
+            number = message.subject[len(inbox) + 1 :]
+            if number.isdigit() and len(number) < 20:  # anybody may send us something
+                self._note(int(number), message.data)
 
         self._on_their_way.clear()
         self._refused.clear()
@@ -278,5 +280,5 @@ def _problem(answer: bytes) -> tuple[str, int]:
         if error is None:  # a stream may be called so too
             return "", 0
         return str(error.get("description") or "it refuses"), int(error.get("err_code", 0))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return "an answer that is none", 0

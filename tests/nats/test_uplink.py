@@ -277,6 +277,37 @@ def test_the_answers_of_a_stream_that_is_called_error_are_none(tmp_path):
     assert (uplink.refused, uplink.dropped) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("to", "answer"),
+    [
+        ("", b'{"error": ' + b"[" * 200_000),
+        ("", b'{"error": {"err_code": Infinity}}'),
+        ("junk", b""),
+    ],
+)
+def test_an_answer_that_is_none_ends_nothing(tmp_path, to, answer):
+    """Anybody may answer who knows where to."""
+
+    async def answer_instead_of_a_server(client):
+        asked = await client.subscribe("kwapi.>")
+        await client.flush()
+        link.send(frame(seq=0))
+        question = await asked.next_msg(timeout=30)
+        inbox, _, number = question.reply.rpartition(".")
+        await client.publish(f"{inbox}.{to or number}", answer)
+        if not to:
+            question = await asked.next_msg(timeout=30)
+        await question.respond(b'{"stream": "kwapi", "seq": 1}')
+        await client.flush()
+
+    with NatsServer(tmp_path, stream=False) as server:
+        link = Uplink(server.endpoint, Login())
+        server.run(answer_instead_of_a_server)
+        eventually(lambda: link.published == 1)
+        link.send(frame(seq=1))  # which is refused if the thread has ended
+        link.close(0)
+
+
 def test_it_may_be_stopped_at_any_moment_of_a_connection(server):
     for delay in range(40):
         link = Uplink(server.endpoint, Login())
