@@ -202,8 +202,11 @@ class _Pull:
             return
         status, _, _ = message.headers.removeprefix(STATUS).partition(b"\r\n")
         if status.startswith((b"404", b"408")):  # it has kept the question for long enough
-            left = LEFT.search(message.headers)
-            self._asked_for = max(self._asked_for - int(left[1]), 0) if left else 0
+            found = LEFT.search(message.headers)
+            left = int(found[1]) if found else self._asked_for
+            if found and left == self._asked_for == BATCH:  # it had nothing at all
+                self._feed._behind.discard(self._subjects)  # be it that what was there has expired meanwhile
+            self._asked_for = max(self._asked_for - left, 0)
         elif not status.startswith(b"100"):
             self._problem = status.decode("ascii", "replace")
         self._news.set()

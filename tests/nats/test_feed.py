@@ -318,3 +318,17 @@ def test_a_feed_is_behind_until_all_its_consumers_have_what_was_stored_before(se
         assert not feed.is_behind
     finally:
         feed.close()
+
+
+def test_a_feed_is_not_behind_for_what_the_server_has_no_more(server, source):
+    source.publish(WAITING + 4 * BATCH)
+    eventually(lambda: server.info().state.messages == WAITING + 4 * BATCH)
+    begin = Mark(created(server.info()), 0, time.time())
+    feed = Feed(server.endpoint, Login(), [EVERYTHING], marks={EVERYTHING: begin})
+    try:
+        eventually(lambda: len(feed._waiting) >= WAITING)
+        server.purge(keep=0)  # as the age of the stream does
+        assert feed.is_behind
+        eventually(lambda: not feed.take(500) and not feed.is_behind)
+    finally:
+        feed.close()
