@@ -38,7 +38,9 @@ def fill(directory: Path, names: Sequence[str], seconds: int, size: int) -> int:
     for second in range(seconds):
         frames = [frame_of(name, second, begun + second, PROBES, WATTS) for name in names]
         for number in range(0, len(frames), GROUP):
-            spool.keep(frames[number : number + GROUP])
+            for frame in frames[number : number + GROUP]:
+                spool.hand(frame)
+            spool.flush()
         spool.tidy()
     spool.close()
     return len(segment_paths(directory))

@@ -158,7 +158,9 @@ class Questions:
     def __init__(self, directory: Path) -> None:
         spool = Spool(directory / "spool", max_bytes=16 << 20, max_age=3600.0)
         self._frames = measurements(40)
-        spool.keep(self._frames)
+        for frame in self._frames:
+            spool.hand(frame)
+        spool.flush()
         spool.close()
         self._reader = Reader(directory / "spool")
         wanted = [Wanted(topic_of(name), BOOT, first, last) for name in NAMES for first, last in ((0, None), (3, 7))]
