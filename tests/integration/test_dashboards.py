@@ -9,12 +9,14 @@ import pytest
 from tests.integration.daemons import DAEMONS, Site
 from tests.integration.programs import needed_program
 from tests.integration.prometheus import prometheus
+from tests.nats_server import NatsServer
 from tests.ports import free_port
 from tests.test_dashboards import FILES, dashboard, targets
 from tests.test_layers import ROOT
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
+STORED = "stored"
 ETC = ROOT / "etc/prometheus"
 DRIVERS = "[lyon.pdu1]\ndriver = dummy\nprobes = web-1, web-2\nregister = true\ninterval = 0.2\n"
 VALUES = {"$__rate_interval": "10s", "$__range": "1m", "$site": "lyon", "$wattmeter": "lyon.pdu1"}
@@ -65,11 +67,15 @@ def rule_names():
 
 
 class Watched:
-    """The four daemons of a site, and the Prometheus of the example that scrapes them."""
+    """The four daemons of a site, which a Prometheus scrapes, and kwapi-drivers of another with a NATS server."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, server):
         self.site = Site(directory, DRIVERS)
-        self.ports = {name: free_port() for name in DAEMONS} | {"api": self.site.api_port}
+        self.ports = {name: free_port() for name in (*DAEMONS, STORED)} | {"api": self.site.api_port}
+        (directory / STORED).mkdir()
+        self.stored = Site(directory / STORED, DRIVERS)
+        path = self.stored.directory / "drivers.conf"
+        path.write_text(path.read_text().replace(self.stored.published, server.endpoint))
 
     def start(self):
         for name in DAEMONS:
@@ -78,6 +84,14 @@ class Watched:
                 environ["KWAPI_SPOOL_DIR"] = str(self.site.directory / "passed")
                 environ["KWAPI_REPLAY_ENDPOINT"] = f"ipc://{self.site.directory}/replay"
             self.site.start(name, environ=environ)
+        self.stored.start("drivers", environ={"KWAPI_METRICS_PORT": str(self.ports[STORED])})
+        eventually(self.stored_tells)
+
+    def stored_tells(self):
+        try:
+            return self.page(STORED)
+        except OSError:
+            return ""
 
     def configuration(self, directory):
         """Return the example's text, with these ports; it is in no hurry to become a test that takes hours."""
@@ -96,21 +110,21 @@ class Watched:
             return answer.read().decode()
 
     def types(self):
-        """Return the types of all that the daemons can tell, by name; and what of it has a value now."""
+        """Return the types of all that daemons can tell, by name; and what of it has a value now in those scraped."""
         told, there = {}, set()
-        for name in DAEMONS:
-            page = self.page(name)
+        for daemon in (*DAEMONS, STORED):
+            page = self.page(daemon)
             for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", page, re.MULTILINE):
                 told |= dict.fromkeys((name + end for end in SAMPLES.get(kind, ("",))), kind)
-            there |= set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", page, re.MULTILINE))
+            if daemon in DAEMONS:
+                there |= set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", page, re.MULTILINE))
         return told, there
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     directory = tmp_path_factory.mktemp("watched")
-    watched = Watched(directory)
-    with watched.site:
+    with NatsServer(directory) as server, (watched := Watched(directory, server)).site, watched.stored:
         watched.start()
         with prometheus(directory, watched.configuration(directory)) as scraping:
             eventually(lambda: len(results(scraping, "up == 1")) == len(DAEMONS), timeout=60)
