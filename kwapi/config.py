@@ -68,6 +68,7 @@ class Reader:
         self._commented: set[tuple[str, str]] = set()  # sections and keys whose values have what looks like a comment
         files = [each for path in files for each in (*self._drop_ins(path), path)]
         readable = [str(path) for path in files if self._scan(path)]  # oslo.config would end at the first that is not
+        self.is_whole = len(readable) == len(files)  # where not, what is missing may stand in what was not read
         self.conf = cfg.ConfigOpts()
         self.conf(args=[], project="kwapi", default_config_files=readable, default_config_dirs=[], use_env=False)
         self.conf.register_opts([option for option in OPTIONS[daemon] if option.name == STATE_DIR.name])
@@ -106,7 +107,8 @@ class Reader:
             self.mistake(section, option.dest, explain(error, option))
             return option.default
         if option.required and value in (None, "", []):
-            self.mistake(section, option.dest, f"is missing: {option.help}")
+            if self.is_whole:
+                self.mistake(section, option.dest, f"is missing: {option.help}")
         elif value is None and option.default is not None:  # what oslo.config makes of an empty number
             self.mistake(section, option.dest, "is empty")
             return option.default

@@ -46,6 +46,12 @@ def test_it_tells_of_all_files_that_are_there(tmp_path, capsys):
     assert "forwarder" not in printed  # which is not there
 
 
+def test_of_a_file_that_cannot_be_read_nothing_is_said_to_be_missing(check):
+    files = {"api": "[DEFAULT]\nacl_enabled = false\nrubbish\n", "drivers": f"{METER}rubbish\n"}
+    told = "drivers.conf:4: No ':' or '=' found in assignment\napi.conf:3: No ':' or '=' found in assignment\n"
+    assert check(**files) == (2, told)
+
+
 def test_it_knows_the_sections_of_keystone_and_of_the_policy(tmp_path, capsys):
     text = "[keystone_authtoken]\nauth_ulr = http://a\npassword = 5ecret words\n[oslo_policy]\npolicy = a\n[other]\n"
     (tmp_path / "api.conf").write_text(text)

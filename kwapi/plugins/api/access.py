@@ -79,7 +79,7 @@ def _is_loopback(host: str) -> bool:
 def read_sections(reader: Reader) -> Iterable[str]:
     """Read the libraries' sections if they are there or needed, noting mistakes; return the names of those known."""
     try:
-        is_needed = reader.conf.acl_enabled
+        is_needed = reader.is_whole and reader.conf.acl_enabled  # nothing is missing that was not read
     except ValueError:  # which the reader has noted
         is_needed = False
     sections = list(AUTH_SECTIONS)
