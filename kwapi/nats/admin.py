@@ -8,7 +8,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from kwapi.endpoints import servers_of
 from kwapi.errors import ConfigError
-from kwapi.nats.connection import PATIENCE, connected
+from kwapi.nats.connection import NO_JETSTREAM, PATIENCE, connected
 from kwapi.nats.layout import Layout
 from kwapi.nats.login import Login
 
@@ -35,7 +35,7 @@ async def init(endpoint: str, login: Login, layout: Layout) -> Found:
                     return Found(True, [], [])
                 return Found(False, list(layout.faults(found)), list(layout.differences(found)))
         except APIError as error:
-            return Found(False, [f"it cannot be made: {error.description}"], [])
+            return Found(False, [f"it cannot be made: {error.description or NO_JETSTREAM}"], [])
         except (OSError, Error, TimeoutError, ConfigError) as error:
             problem = f"{server}: {str(error) or 'it does not answer'}"
     return Found(False, [problem], [])

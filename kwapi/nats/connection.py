@@ -26,6 +26,7 @@ PATIENCE = 3.0  # seconds for a connection to come about, and for an answer
 PING = 5  # seconds; a server that leaves three of them unanswered is gone
 PENDING = 8 << 20  # bytes on their way to the socket
 FAILED = "failed handshake"  # as connections.py counts it
+NO_JETSTREAM = "it runs without JetStream; its configuration needs jetstream { store_dir: DIRECTORY }"
 
 Work = Callable[[Client], Coroutine[Any, Any, None]]
 
@@ -203,12 +204,15 @@ async def connected(
     client = _Client(fail)
     credentials = login.credentials()
     tls = login.tls() if server.startswith(TLS) else None
+    last: Exception | str = "it does not answer"
 
     async def note(error: Exception) -> None:
+        nonlocal last
+        last = error
         LOG.debug("%s: %s", server, error)
 
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with _in_time(lambda: str(last)):
             await client.connect(
                 [server],
                 error_cb=note,
@@ -223,6 +227,16 @@ async def connected(
         yield client
     finally:
         await _close(client)
+
+
+@asynccontextmanager
+async def _in_time(why: Callable[[], str]) -> AsyncIterator[None]:
+    """Have TimeoutError say what was in the way: nats-py tries a server that refuses again and again."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(why()) from error
 
 
 @asynccontextmanager

@@ -20,9 +20,9 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
-from kwapi.nats.connection import PATIENCE, Arrival, Connection, Unusable, taking, together
+from kwapi.nats.connection import NO_JETSTREAM, PATIENCE, Arrival, Connection, Unusable, taking, together
 from kwapi.nats.login import Login
 from kwapi.stream import Mark
 
@@ -110,6 +110,8 @@ class Feed:
             info = await stream.stream_info(self._login.stream)
         except NotFoundError as error:
             raise Unusable(f"there is no stream {self._login.stream}; kwapi nats init makes it") from error
+        except ServiceUnavailableError as error:
+            raise Unusable(error.description or NO_JETSTREAM) from error
         name = await self._make(stream, subjects, info)
         self._connection.well()
         await _Pull(self, client, subjects, name, created(info)).run()

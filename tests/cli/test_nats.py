@@ -86,3 +86,11 @@ def test_a_file_without_a_nats_server_is_a_mistake(conf, capsys):
     conf.write_text("[DEFAULT]\nprobes_endpoint = tcp://127.0.0.1:5555\n")
     assert init(conf) == 2
     assert "names no NATS server" in capsys.readouterr().err
+
+
+def test_a_server_without_jetstream_is_told_what_it_needs(tmp_path, capsys):
+    with NatsServer(tmp_path, stream=False, options="jetstream: disabled") as server:
+        path = tmp_path / "api.conf"
+        path.write_text(f"[DEFAULT]\nprobes_endpoint = {server.endpoint}\n")
+        assert init(path) == 2
+    assert "it runs without JetStream; its configuration needs jetstream { store_dir" in capsys.readouterr().err
