@@ -16,6 +16,7 @@ from kwapi.errors import ConfigError
 
 JWT = "BEGIN NATS USER JWT"
 MAX_BYTES = 1 << 16  # a JWT may list many subjects
+KEY = b"PRIVATE KEY-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Login:
         key = Path(self.key_file or self.certificate_file)
         option = "nats_key_file" if self.key_file else "nats_certificate_file"
         try:
+            if not self.key_file and KEY not in key.read_bytes():
+                raise ConfigError(f"nats_certificate_file: {key} has no key; nats_key_file names the file that has it")
             if problem := exposure(key, key.stat().st_mode):
                 raise ConfigError(f"{option}: {problem}")
             context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

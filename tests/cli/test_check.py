@@ -283,6 +283,20 @@ def test_the_key_of_a_certificate_for_nats_servers_is_looked_at(tmp_path, check)
     assert check(rrd=at_nats + "nats_certificate_file = {}/our.pem\n") == (2, open_to_others)
 
 
+def test_a_key_of_nats_is_told_at_the_option_that_names_it(tmp_path, check):
+    (tmp_path / "our.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "our.key").write_text("-----BEGIN PRIVATE KEY-----\n")
+    (tmp_path / "our.key").chmod(0o644)
+    make_key_file(tmp_path / "signing.key")
+    certificate = (
+        "[DEFAULT]\nstate_dir = {}\nprobes_endpoint = tls://localhost:4222\nnats_certificate_file = {}/our.pem\n"
+    )
+    told = "rrd.conf:4: [DEFAULT] nats_certificate_file: our.pem has no key; nats_key_file names the file that has it\n"
+    assert told in check(rrd=certificate)[1]
+    told = "rrd.conf:5: [DEFAULT] nats_key_file: others can read our.key; chmod 600 our.key\n"
+    assert told in check(rrd=f"{certificate}nats_key_file = {{}}/our.key\n")[1]
+
+
 OWN = "[DEFAULT]\nstate_dir = {}\n"
 ALL = {"drivers": OWN + METER, "forwarder": OWN, "api": OWN + "acl_enabled = false\n", "rrd": OWN}
 
