@@ -84,7 +84,7 @@ NATS = (
         "nats_stream",
         default="kwapi",
         regex="[A-Za-z0-9_-]+",
-        help="For nats:// and tls:// endpoints: the stream that is read. kwapi nats init makes it.",
+        help="For nats:// and tls:// endpoints: the stream that keeps the messages. kwapi nats init makes it.",
     ),
     cfg.StrOpt(
         "nats_credentials_file",
