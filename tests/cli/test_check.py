@@ -293,7 +293,7 @@ def test_a_key_of_nats_is_told_at_the_option_that_names_it(tmp_path, check):
     )
     told = "rrd.conf:4: [DEFAULT] nats_certificate_file: our.pem has no key; nats_key_file names the file that has it\n"
     assert told in check(rrd=certificate)[1]
-    told = "rrd.conf:5: [DEFAULT] nats_key_file: others can read our.key; chmod 600 our.key\n"
+    told = "rrd.conf:5: [DEFAULT] nats_key_file: our.key can be read by others (mode 0644); run chmod 600 our.key\n"
     assert told in check(rrd=f"{certificate}nats_key_file = {{}}/our.key\n")[1]
 
 
