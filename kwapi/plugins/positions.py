@@ -85,9 +85,11 @@ class Positions:
             os.replace(temporary, self.path)
         except OSError as error:
             if not self._is_broken:
-                LOG.warning("cannot save what was taken, a restart will ask for more than it needs: %s", error)
+                LOG.warning("%s cannot be saved, a restart will ask for more than it needs: %s", self.path, error)
             self._is_broken = True
         else:
+            if self._is_broken:
+                LOG.info("%s is saved again", self.path)
             self._is_broken = False
 
     def run(self, stop: Event, standing: Callable[[], Standing]) -> None:

@@ -46,12 +46,16 @@ def test_a_damaged_file_is_told_and_nothing_is_asked_for(path, caplog, damage):
     assert "what was missed is not asked for" in caplog.text
 
 
-def test_a_directory_that_is_gone_is_told_once(path, caplog):
+def test_a_directory_that_is_gone_is_told_once_and_when_it_is_back(path, caplog):
     caplog.set_level(logging.INFO)
     positions = Positions(path.parent / "gone" / "positions.json")
     positions.save({})
     positions.save({})
     assert len(caplog.records) == 1
+    positions.path.parent.mkdir()
+    positions.save({})
+    positions.save({})
+    assert [record.getMessage() for record in caplog.records[1:]] == [f"{positions.path} is saved again"]
 
 
 def test_positions_are_saved_a_last_time_when_stopped(path):
