@@ -60,7 +60,8 @@ class Positions:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            LOG.warning("%s cannot be used, what was missed is not asked for: %r", self.path, error)
+            reason = f"{type(error).__name__}: {error}"  # the repr of what cannot be decoded has all of the file
+            LOG.warning("%s cannot be used, what was missed is not asked for: %s", self.path, reason)
             return None
 
     def save(

@@ -46,6 +46,12 @@ def test_a_damaged_file_is_told_and_nothing_is_asked_for(path, caplog, damage):
     assert "what was missed is not asked for" in caplog.text
 
 
+def test_what_stands_in_a_damaged_file_is_not_logged(path, caplog):
+    path.write_bytes(b"\xff" + b"5ecret" * 1000)
+    assert Positions(path).load() is None
+    assert "5ecret" not in caplog.text
+
+
 def test_a_directory_that_is_gone_is_told_once_and_when_it_is_back(path, caplog):
     caplog.set_level(logging.INFO)
     positions = Positions(path.parent / "gone" / "positions.json")
