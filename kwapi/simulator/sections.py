@@ -10,9 +10,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from stat import S_IMODE
 from urllib.parse import urlsplit
 
 from oslo_config import cfg
@@ -76,7 +77,7 @@ def directory_beside(path: Path | None) -> Iterator[Path]:
 
 
 def write_sections(path: Path, farm: Farm, host: str) -> None:
-    """Write a farm's part of a drivers.conf, for its owner alone, and profiles into the farm's directory."""
+    """Write a farm's part of a drivers.conf, at first for its owner alone, and profiles into the farm's directory."""
     directory = farm.directory.absolute()
     folder = directory / PROFILES
     wattmeters = list(farm.wattmeters.values())
@@ -182,6 +183,11 @@ def _port(reader: Reader, section: str) -> int:
 
 
 def _replace(path: Path, text: str) -> None:
+    """Write a file, which stays whose it is: the user of kwapi-drivers may be another one."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:  # mode 0600
+        with suppress(FileNotFoundError, PermissionError):
+            before = path.stat()
+            os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), S_IMODE(before.st_mode))
         file.write(text)
     os.replace(file.name, path)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from stat import S_IMODE
 
 import pytest
 
@@ -96,6 +97,20 @@ def test_two_simulators_do_not_write_one_file(tmp_path):
             pass
         assert os.listdir(directory) == ["file"]
     assert not directory.exists()
+
+
+def test_the_file_stays_whose_it_is(tmp_path):
+    path = tmp_path / "drivers.conf"
+    write(path, [Plan("a", "http")])
+    assert S_IMODE(path.stat().st_mode) == 0o600  # it has secrets
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 0, 7)  # of the group of kwapi-drivers
+    before = path.stat()
+    write(path, [Plan("b", "http")])
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert list(wattmeters(path)) == ["b"]
 
 
 def test_a_directory_that_is_not_there_is_told(tmp_path):
