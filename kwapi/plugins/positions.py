@@ -11,7 +11,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import NamedTuple
 
-from kwapi.stream import Account, Boots, Mark, Position
+from kwapi.stream import MAX_BOOTS, Account, Boots, Mark, Position
 from kwapi.streams import Standing
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +28,42 @@ class Saved(NamedTuple):
     accounts: dict[bytes, Account]
     marks: Mapping[str, Mark] = MappingProxyType({})
     boots: Mapping[bytes, Boots] = MappingProxyType({})
+
+
+class Taken:
+    """Up to where a plugin has dealt with the messages of each wattmeter: of its newest boot, and of those before."""
+
+    def __init__(self, saved: Saved | None) -> None:
+        self.positions = dict(saved.positions) if saved else {}
+        self._older = {topic: dict(boots.older) for topic, boots in saved.boots.items()} if saved else {}
+
+    def note(self, topic: bytes, boot: int, seq: int) -> None:
+        """Take note of a message."""
+        before = self.positions.get(topic)
+        if before is not None and before.boot != boot:
+            older = self._older.setdefault(topic, {})
+            older.pop(boot, None)
+            older[before.boot] = before.seq
+            if len(older) >= MAX_BOOTS:
+                del older[next(iter(older))]
+        self.positions[topic] = Position(boot, seq + 1)
+
+    def copy(self) -> "Taken":
+        """Return what holds now."""
+        taken = Taken(None)
+        taken.positions = self.positions.copy()
+        taken._older = {topic: older.copy() for topic, older in self._older.items()}
+        return taken
+
+    def boots(self, standing: Standing) -> dict[bytes, Boots]:
+        """Return the boots that are known here and at a standing of the subscriber, which may be an earlier one.
+
+        What is read again from there on was taken here: none of it, nor what it lacks, counts a second time.
+        """
+        return {
+            topic: boots._replace(older={**boots.older, **self._older.get(topic, {})})
+            for topic, boots in standing.boots().items()
+        }
 
 
 class Positions:

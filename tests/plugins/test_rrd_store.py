@@ -280,8 +280,10 @@ def test_a_run_that_is_read_again_after_a_kill_counts_once(tmp_path, clock):
             if step == 50 and name == "killed":
                 store, saved = opened(name)
                 streams = Streams(saved.positions, boots=saved.boots, resumes=True)
-                again = [each for each in sent[10:51] if streams.meet(b"m.", each.boot, each.seq) is Verdict.TAKE]
-                assert again == sent[10:30] + sent[41:51]
+                stored = sent[10:20] + sent[25:51]  # a spool had the others
+                again = [each for each in stored if streams.meet(b"m.", each.boot, each.seq) is Verdict.TAKE]
+                assert again == sent[41:51]
+                assert streams.account(b"m.").lost == 0
                 for each in again:
                     store.add(each)
         store.flush()
@@ -290,6 +292,18 @@ def test_a_run_that_is_read_again_after_a_kill_counts_once(tmp_path, clock):
         other = tmp_path / "undisturbed" / path.relative_to(tmp_path / "killed")
         rows, others = (rrdtool.fetch(str(one), *window)[2] for one in (path, other))
         assert rows == others
+
+
+def test_what_is_dropped_does_not_come_again(tmp_path, clock):
+    positions = Positions(tmp_path / "positions.json", clock=clock)
+    store = Store(tmp_path, positions=positions, clock=clock, steady_clock=clock)
+    add(store, NOW)
+    clock.now += 1
+    store.add(message("of.the.future", probes=["f"], w=[1.0], timestamp=NOW + 1e4, boot=5, seq=6))
+    store.add(message("without.watts", probes=["r"], kwh=[1.0], timestamp=NOW, boot=7, seq=8))
+    store.flush()
+    saved = positions.load().positions
+    assert saved[b"of.the.future."] == (5, 7) and saved[b"without.watts."] == (7, 9)
 
 
 def test_no_position_is_saved_without_a_spool_that_answers(tmp_path, clock):

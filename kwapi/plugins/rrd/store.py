@@ -17,7 +17,7 @@ from kwapi.health import Health
 from kwapi.measurement import Message, counted_probes, stale_after, topic_of
 from kwapi.plugins.health import Healths
 from kwapi.plugins.ownership import Conflicts, Publishers, has_lapsed
-from kwapi.plugins.positions import Positions
+from kwapi.plugins.positions import Positions, Taken
 from kwapi.plugins.rrd.archive import file_name
 from kwapi.plugins.rrd.files import Files, Updater
 from kwapi.plugins.rrd.probe import Probe, natural, site_of
@@ -26,7 +26,6 @@ from kwapi.plugins.rrd.series import NEVER, Listing, Series
 from kwapi.plugins.rrd.standing import Standings
 from kwapi.plugins.rrd.tool import HERE, Tool
 from kwapi.plugins.rrd.totals import Outlook, Totals
-from kwapi.stream import Position
 
 __all__ = ["Probe", "Store"]
 
@@ -76,8 +75,7 @@ class Store:
         self._standings = Standings()
         self._positions = positions  # where is saved up to which message all is in the files
         self._can_resume = can_resume  # whether a spool answers; a restart would wait in vain for one that doesn't
-        saved = positions.load() if positions is not None else None
-        self._taken: dict[bytes, Position] = saved.positions if saved else {}  # by topic
+        self._taken = Taken(positions.load() if positions is not None else None)
         self._is_behind = is_behind  # whether some of what was missed is still to come
         self._clock = clock
         self._steady_clock = steady_clock
@@ -114,21 +112,27 @@ class Store:
 
     def _add(self, message: Message) -> None:
         now, watts = self._steady_clock(), message.w
-        if watts is None or not self._publishers.admit(message, now):
+        if not self._publishers.admit(message, now):
             return
         timestamp = round(message.timestamp, 3)  # as it is written
-        if timestamp > self._clock() + MAX_AHEAD:
-            if not self.dropped:
-                LOG.warning("dropped what %s sends: its clock is more than %g s ahead", message.wattmeter, MAX_AHEAD)
-            self.dropped += len(message.probes)
-            return
         with self._lock:
-            self._taken[topic_of(message.wattmeter)] = Position(message.boot, message.seq + 1)
+            self._taken.note(topic_of(message.wattmeter), message.boot, message.seq)
+            if watts is None or self._is_ahead(message, timestamp):
+                return  # and need not come again either
             listing = self._listings.get(message.wattmeter)
             if listing is None or not listing.is_followed_by(message, watts, timestamp):
                 self._take_each(message, timestamp, now)
             elif listing.take(timestamp, watts, now) >= FULL:  # type: ignore[arg-type]  # none of them is None
                 self._full.update(message.probes)
+
+    def _is_ahead(self, message: Message, timestamp: float) -> bool:
+        """Return whether a message is of the future, so that its values are dropped."""
+        if timestamp <= self._clock() + MAX_AHEAD:
+            return False
+        if not self.dropped:
+            LOG.warning("dropped what %s sends: its clock is more than %g s ahead", message.wattmeter, MAX_AHEAD)
+        self.dropped += len(message.probes)
+        return True
 
     def add_health(self, health: Health) -> None:
         """Take how a wattmeter is."""
@@ -244,8 +248,8 @@ class Store:
                 self._totals.save(as_of(listed), pending)
                 self._roster.save(listed)
                 if self._positions is not None and standing is not None:
-                    known = taken if self._can_resume() else {}
-                    self._positions.save(known, marks=standing.marks, boots=standing.boots())
+                    known = taken.positions if self._can_resume() else {}
+                    self._positions.save(known, marks=standing.marks, boots=taken.boots(standing))
 
     def _take_each(self, message: Message, timestamp: float, now: float) -> None:
         """Take the values of a message one by one, of those probes that its wattmeter may report."""
