@@ -11,6 +11,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from kwapi.drivers.base import Driver
+from kwapi.drivers.worker import spread
 from kwapi.measurement import Measurement
 
 READY = 4  # polls, given again and again
@@ -49,7 +50,8 @@ class Load(Driver):
 
     def open(self) -> None:
         self._ready = [measurements(self.probes, number) for number in range(READY)]
-        self._begun = self._due = max(self.monotonic_clock(), self.shared + self.after)
+        self._begun = max(self.monotonic_clock(), self.shared + self.after)
+        self._due = self._begun + spread(self.probes[0]) / min(self.rate, WAKES)  # as the beats of other drivers
         self._given = self._at_once = 0
 
     def read(self) -> list[Measurement]:

@@ -34,7 +34,7 @@ from kwapi.nats.opening import new_reading, new_uplink
 from kwapi.replay import Client
 from kwapi.signing import Key, KeyRing, sign
 from kwapi.silence import Silence
-from kwapi.sockets import POLL, open_socket
+from kwapi.sockets import POLL, open_socket, quick_send
 from kwapi.spool.store import Spool
 from kwapi.stream import Answer
 from kwapi.streams import Standing
@@ -90,11 +90,14 @@ class Publisher:
         self._lock = Lock()
         self._context = zmq.Context()
         self._socket: Out
+        self._send_frame: Callable[[bytes], object]
         self.uplink: Uplink | None = None
         if is_nats(endpoint):
             self._socket = self.uplink = new_uplink(endpoint, transport, spool)
+            self._send_frame = self.uplink.send
             return
         self._socket = socket = open_socket(self._context, zmq.PUB)
+        self._send_frame = quick_send(socket)
         try:
             if bind:
                 transport.listen(socket, endpoint)
@@ -123,7 +126,7 @@ class Publisher:
             except NoKey as error:
                 LOG.debug("not told how %s is: %s", health.wattmeter, error)
             else:
-                self._socket.send(sign(key, topic, encode_health(numbered)))
+                self._send_frame(sign(key, topic, encode_health(numbered)))
 
     def close(self) -> None:
         """Say of each wattmeter that nothing more comes, send what is queued, at most half a second long, and close."""
@@ -178,7 +181,7 @@ class Publisher:
 
     def _pass_on(self, topic: bytes, message: Message) -> None:
         frame = sign(self._keys.newest(topic, message.timestamp), topic, encode(message))
-        self._socket.send(frame)
+        self._send_frame(frame)
         if self._keep is not None:
             self._keep(topic, message.boot, message.seq, message.timestamp, frame)
 

@@ -17,6 +17,7 @@ from kwapi.errors import BadMessage, NoKey
 
 KEY_ID_BYTES = 4
 SIGNATURE_BYTES = 32
+PIECE = 2047  # bytes, up to which hashlib keeps Python's lock
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +47,8 @@ class Key:
     def signature(self, content: bytes) -> bytes:
         """Return the HMAC of some bytes; hmac.digest() would begin with the secret and give Python's lock away."""
         mac = self._begun.copy()
-        mac.update(content)
+        for begin in range(0, len(content), PIECE):
+            mac.update(content[begin : begin + PIECE])
         return mac.digest()
 
 

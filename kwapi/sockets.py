@@ -1,6 +1,9 @@
 """ZeroMQ sockets as Kwapi has them: bounded queues and messages, heartbeats, IPv6."""
 
+import ctypes
 import os
+from collections.abc import Callable
+from importlib import import_module
 
 import zmq
 
@@ -42,6 +45,27 @@ def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         raise ConfigError(f"cannot connect to the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error
+
+
+def quick_send(socket: "zmq.Socket[bytes]") -> Callable[[bytes], object]:
+    """Return what sends on a socket that never waits, as PUB does, and keeps Python's lock meanwhile.
+
+    pyzmq gives it away for each message. Threads that publish behind a lock of their own then find that taken, and
+    wake each other for nothing: twice the CPU (bench/README.md).
+    """
+    try:
+        library = ctypes.PyDLL(import_module("zmq.backend.cython._zmq").__file__)  # or what that was linked with
+        send = library.zmq_send
+    except (ImportError, OSError, AttributeError):  # pyzmq of another make
+        return socket.send
+    send.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+    handle = socket.underlying
+
+    def send_now(frame: bytes) -> None:
+        if send(handle, frame, len(frame), zmq.NOBLOCK) < 0:
+            raise zmq.ZMQError
+
+    return send_now
 
 
 def _spare_heartbeats(socket: "zmq.Socket[bytes]", endpoint: str) -> None:

@@ -1,3 +1,4 @@
+import hmac
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwapi.errors import BadMessage, NoKey
-from kwapi.signing import KeyRing, key_from, sign
+from kwapi.signing import PIECE, KeyRing, key_from, sign
 
 KEY = key_from(b"0123456789abcdef0123456789abcdef")
 FRAME = sign(KEY, b"lyon.pdu1.", b"payload")
@@ -19,6 +20,13 @@ def test_golden_frame():
         + b"payload".hex()
         + "09856dd30068e0600f9e893d09f689236da4ef3a332b36c13e9185fdf8da05b7"
     )
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 5])
+def test_a_signature_is_the_hmac_of_all_of_it(size):
+    content = bytes(range(251)) * (size // 251 + 1)
+    content = content[:size]
+    assert KEY.signature(content) == hmac.digest(KEY.secret, content, "sha256")
 
 
 def test_a_signed_frame_is_believed():

@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import zmq
 
-from kwapi.sockets import HEARTBEAT, connect, listen, open_socket
+from kwapi.sockets import HEARTBEAT, connect, listen, open_socket, quick_send
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,36 @@ def test_peers_on_this_machine_are_not_given_up_for_being_silent(tmp_path, begin
     assert socket.getsockopt(zmq.HEARTBEAT_IVL) == heartbeat
     socket.close(linger=0)
     context.term()
+
+
+@pytest.fixture
+def pair():
+    context = zmq.Context()
+    publisher, subscriber = open_socket(context, zmq.PUB), open_socket(context, zmq.SUB)
+    publisher.bind("inproc://pair")
+    subscriber.connect("inproc://pair")
+    subscriber.subscribe(b"")
+    yield publisher, subscriber
+    for socket in (publisher, subscriber):
+        socket.close(linger=0)
+    context.term()
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["libzmq", "another pyzmq"])
+def test_what_is_sent_quickly_arrives_as_it_is(pair, monkeypatch, is_there):
+    publisher, subscriber = pair
+    if not is_there:
+        monkeypatch.setattr("kwapi.sockets.import_module", lambda name: math)
+    send = quick_send(publisher)
+    assert (send == publisher.send) is not is_there
+    for frame in (b"", b"lyon.pdu1.\0" + bytes(range(256)) * 100):
+        send(frame)
+        assert subscriber.recv() == frame
+
+
+def test_what_cannot_be_sent_is_told(pair):
+    publisher, _ = pair
+    send = quick_send(publisher)
+    publisher.close(linger=0)
+    with pytest.raises(zmq.ZMQError):
+        send(b"too late")
