@@ -11,7 +11,7 @@ from kwapi.errors import BadMessage
 from kwapi.health import TOPIC, Health, decode_health
 from kwapi.logs import counted
 from kwapi.losses import Losses
-from kwapi.measurement import END, RESERVED, Message, decode, topic_of
+from kwapi.measurement import END, RESERVED, Decoder, Message, topic_of
 from kwapi.signing import Key, KeyRing
 from kwapi.sockets import MAX_FRAME
 from kwapi.stream import Account, Ask, Verdict
@@ -55,6 +55,7 @@ class Gate:
         self._since = since
         self._clock = clock
         self._health_streams = Streams()
+        self._decoder = Decoder()
         self._losses = Losses(self.streams.losses)
 
     @property
@@ -105,7 +106,7 @@ class Gate:
             if len(frame) > MAX_FRAME:
                 raise BadMessage("wrong size", f"{len(frame)} bytes")
             key, topic, payload = self._keys.verify(frame)
-            message = decode(payload)
+            message = self._decoder.decode(payload)
             self._admission.check(key, topic, message)
             if (topic, message.boot) != (ask.topic, ask.boot):
                 raise BadMessage("not asked for", f"{message.wattmeter} {message.seq}")
@@ -149,7 +150,7 @@ class Gate:
 
     def _check(self, key: Key, topic: bytes, payload: bytes) -> Message:
         try:
-            message = decode(payload)
+            message = self._decoder.decode(payload)
             self._admission.check(key, topic, message)
         except BadMessage:
             if key.is_for(topic):

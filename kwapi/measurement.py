@@ -22,6 +22,7 @@ NAME_BYTES = 80
 RESERVED = "kwapi."  # names that begin so belong to Kwapi itself
 STALE_INTERVALS, STALE_SECONDS = 3, 10.0
 MIN_INTERVAL, MAX_INTERVAL = 0.001, 1e6  # seconds
+MOST_LAYOUTS = 64 << 20  # bytes
 
 Column = list[float | None]
 
@@ -73,6 +74,29 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=
     kwh_wrap: Column | None = None
 
 
+class _Wire(msgspec.Struct, gc=False):
+    """A message as it comes, its probes and their levels still packed."""
+
+    version: int
+    type: str
+    wattmeter: str
+    boot: int
+    seq: int
+    timestamp: float
+    monotonic: float
+    interval: float
+    probes: msgspec.Raw
+    level: msgspec.Raw = msgspec.Raw()
+    w: Column | None = None
+    va: Column | None = None
+    v: Column | None = None
+    a: Column | None = None
+    pf: Column | None = None
+    hz: Column | None = None
+    kwh: Column | None = None
+    kwh_wrap: Column | None = None
+
+
 QUANTITIES = (  # column of Message, attribute of Measurement
     ("w", "watts"),
     ("va", "volt_amperes"),
@@ -86,7 +110,9 @@ QUANTITIES = (  # column of Message, attribute of Measurement
 _LEVELS = frozenset(LEVELS)
 _COLUMNS = attrgetter(*(column for column, _ in QUANTITIES))
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_read_wire = msgspec.msgpack.Decoder(_Wire).decode
+_read_probes = msgspec.msgpack.Decoder(list[str]).decode
+_read_levels = msgspec.msgpack.Decoder(list[str] | None).decode
 
 
 def name_problem(name: str) -> str | None:
@@ -125,11 +151,21 @@ def to_columns(measurements: Sequence[Measurement]) -> dict[str, list[Any]]:
 
 def check_values(message: Message) -> None:
     """Raise BadMessage unless the columns fit together and every number is finite and in range. Names are not read."""
+    _check_layout(message.probes, message.level)
+    _check_columns(message)
+
+
+def _check_layout(probes: Sequence[str], level: Sequence[str] | None) -> None:
+    if len(set(probes)) != len(probes):
+        raise BadMessage("malformed", "a probe twice")
+    if level is not None and (len(level) != len(probes) or not _LEVELS.issuperset(level)):
+        raise BadMessage("malformed", f"levels {level!r}")
+
+
+def _check_columns(message: Message) -> None:
     count = len(message.probes)
     if bool(count) == (message.type == END):
         raise BadMessage("malformed", f"{count} probes")
-    if len(set(message.probes)) != count:
-        raise BadMessage("malformed", "a probe twice")
     for column in _COLUMNS(message):
         if column is None:
             continue
@@ -137,8 +173,6 @@ def check_values(message: Message) -> None:
             raise BadMessage("malformed", f"{len(column)} values for {count} probes")
         if not isfinite(_sum(column)):  # in C; one bad value spoils the sum
             raise BadMessage("malformed", "a value that is not finite")
-    if message.level is not None and (len(message.level) != count or not _LEVELS.issuperset(message.level)):
-        raise BadMessage("malformed", f"levels {message.level!r}")
     if not (isfinite(message.timestamp) and isfinite(message.monotonic)):
         raise BadMessage("malformed", "a time that is not finite")
     if not MIN_INTERVAL <= message.interval <= MAX_INTERVAL:
@@ -167,18 +201,79 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
+class Layout(NamedTuple):
+    """What most messages of a wattmeter have in common: its probes and their levels, checked, and as they came."""
+
+    probes: list[str]
+    level: list[str] | None
+    packed: tuple[bytes, bytes]
+
+    @property
+    def size(self) -> int:
+        """Return its bytes."""
+        return sum(map(len, self.packed))
+
+
+class Decoder:
+    """Reads payloads, but not again the probes that a wattmeter has named in its message before; for one thread.
+
+    Messages with the same probes share them, and they are not for changing.
+    """
+
+    def __init__(self, most_bytes: int = MOST_LAYOUTS) -> None:
+        """Remember so many bytes of packed probes: who has a key may name any."""
+        self._room = most_bytes
+        self._layouts: dict[str, Layout] = {}  # by wattmeter
+
+    def decode(self, payload: bytes) -> Message:
+        """Return the message of a payload, its values checked and its names not; BadMessage for any other bytes."""
+        try:
+            wire = _read_wire(payload)
+            layout = self._layout(wire)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise BadMessage("malformed", str(error)) from error
+        message = Message(
+            version=wire.version,
+            type=wire.type,
+            wattmeter=wire.wattmeter,
+            boot=wire.boot,
+            seq=wire.seq,
+            timestamp=wire.timestamp,
+            monotonic=wire.monotonic,
+            interval=wire.interval,
+            probes=layout.probes,
+            level=layout.level,
+            w=wire.w,
+            va=wire.va,
+            v=wire.v,
+            a=wire.a,
+            pf=wire.pf,
+            hz=wire.hz,
+            kwh=wire.kwh,
+            kwh_wrap=wire.kwh_wrap,
+        )
+        _check_columns(message)
+        return message
+
+    def _layout(self, wire: _Wire) -> Layout:
+        if wire.version != VERSION:
+            raise BadMessage("unknown version", str(wire.version))
+        if wire.type not in (MEASUREMENT, END):
+            raise BadMessage("unknown type", wire.type)
+        known, packed = self._layouts.get(wire.wattmeter), (bytes(wire.probes), bytes(wire.level))
+        if known is not None and known.packed == packed:
+            return known
+        layout = Layout(_read_probes(packed[0]), _read_levels(packed[1]) if packed[1] else None, packed)
+        _check_layout(layout.probes, layout.level)
+        room = self._room + (0 if known is None else known.size) - layout.size
+        if layout.probes and room >= 0:
+            self._layouts[wire.wattmeter], self._room = layout, room
+        return layout
+
+
 def decode(payload: bytes) -> Message:
-    """Return the message of a payload, its values checked and its names not; raise BadMessage for any other bytes."""
-    try:
-        message = _decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise BadMessage("malformed", str(error)) from error
-    if message.version != VERSION:
-        raise BadMessage("unknown version", str(message.version))
-    if message.type not in (MEASUREMENT, END):
-        raise BadMessage("unknown type", message.type)
-    check_values(message)
-    return message
+    """Return the message of a payload by itself, as a Decoder does."""
+    return Decoder().decode(payload)
 
 
 def topic_of(wattmeter: str) -> bytes:

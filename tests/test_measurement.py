@@ -7,6 +7,7 @@ from kwapi.errors import BadMessage
 from kwapi.measurement import (
     LEVELS,
     QUANTITIES,
+    Decoder,
     Measurement,
     Message,
     check_names,
@@ -20,6 +21,17 @@ from kwapi.measurement import (
     topic_of,
 )
 from tests.messages import message
+
+DIFFERENT = (  # fields of messages of one wattmeter
+    {"probes": ["a", "b"], "w": [1.0, 2.0]},
+    {"probes": ["a", "b"], "level": ["inlet", "outlet"], "w": [1.0, None]},
+    {"probes": ["a", "b"], "level": ["outlet", "outlet"], "kwh": [1.0, 2.0]},
+    {"probes": ["b", "a"], "w": [3.0, 4.0]},
+    {"probes": ["a"], "w": [5.0]},
+    {"probes": ["ä" * 20], "w": [5.0]},
+    {"probes": [], "type": "end", "w": None},
+    {"wattmeter": "other", "probes": ["c"], "w": [6.0]},
+)
 
 
 def test_golden_payload():
@@ -104,6 +116,38 @@ def test_what_a_later_version_may_send_has_its_own_reason(change, reason):
     with pytest.raises(BadMessage) as caught:
         decode(msgspec.msgpack.encode({**wire, **change}))
     assert caught.value.reason == reason
+
+
+def test_probes_that_are_the_same_are_read_once():
+    decoder = Decoder()
+    first, second = (decoder.decode(encode(message(probes=["a", "b"], w=[seq, 2.0], seq=seq))) for seq in (1, 2))
+    assert first.probes is second.probes
+    assert (first.seq, first.w, second.seq, second.w) == (1, [1.0, 2.0], 2, [2.0, 2.0])
+
+
+@given(st.lists(st.sampled_from(DIFFERENT), max_size=30), st.sampled_from([0, 9, 10, 1000]))
+def test_a_decoder_reads_each_message_as_if_it_were_the_only_one(fields, most_bytes):
+    decoder = Decoder(most_bytes)
+    for one in (message(**each) for each in fields):
+        assert decoder.decode(encode(one)) == one == decode(encode(one))
+
+
+def test_what_is_malformed_is_so_after_others_too():
+    decoder = Decoder()
+    for change in ({"probes": ["a", "a"]}, {"probes": ["a"]}, {"level": ["roof", "roof"]}, {"w": [1.0]}):
+        decoder.decode(encode(message(**DIFFERENT[0])))
+        with pytest.raises(BadMessage, match="malformed"):
+            decoder.decode(encode(message(**{**DIFFERENT[0], **change})))
+
+
+def test_so_many_bytes_of_probes_are_remembered():
+    decoder = Decoder(most_bytes=10)
+    few, many = (encode(message("m", probes=["x" * size], w=[1.0])) for size in (3, 30))
+    assert decoder.decode(few).probes is decoder.decode(few).probes
+    assert decoder.decode(many).probes is not decoder.decode(many).probes
+    assert decoder.decode(few).probes is decoder.decode(few).probes
+    other = encode(message("other", probes=["abcdef"], w=[1.0]))
+    assert decoder.decode(other).probes is not decoder.decode(other).probes
 
 
 @given(st.binary(max_size=300))
