@@ -184,6 +184,10 @@ class Stream:
         """Return which seq is next of a boot, None if nothing was taken of it."""
         return self.next if boot == self.boot else self.older.get(boot)
 
+    def is_past(self, boot: int) -> bool:
+        """Return whether a boot was left for one that began later; what comes of it still is a copy that is late."""
+        return boot in self.older and boot < self.boot
+
     def take(self, boot: int, seq: int) -> None:
         """Count a message as delivered; what is missing before it, of a boot that is not the newest, is lost."""
         if boot == self.boot:

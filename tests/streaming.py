@@ -3,7 +3,7 @@
 from kwapi.stream import Answer, Verdict
 from kwapi.streams import Streams
 
-TOPIC, A, B = b"lyon.pdu1.", 10, 20
+TOPIC, A, B, C = b"lyon.pdu1.", 10, 20, 30
 TAKE, SEEN, LATER = Verdict.TAKE, Verdict.SEEN, Verdict.LATER
 
 

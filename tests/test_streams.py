@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Place, Position
 from kwapi.streams import AGAIN, LAG, MAX_GOALS, Streams
 from tests.clock import Clock
-from tests.streaming import LATER, SEEN, TAKE, TOPIC, A, B, account, answer, helped, met, repaired
+from tests.streaming import LATER, SEEN, TAKE, TOPIC, A, B, C, account, answer, helped, met, repaired
 
 
 @pytest.fixture
@@ -172,6 +172,28 @@ def test_what_two_publishers_of_one_name_send_meanwhile_is_taken_once_and_takes_
     assert len(streams._streams[TOPIC].goals) <= MAX_GOALS
     taken += repaired(streams, [{A: range(500), B: range(500)}])
     assert len(taken) == len(set(taken))
+
+
+@pytest.mark.parametrize("is_helped_in_time", [True, False])
+@pytest.mark.parametrize("late", [[(B, 0)], [(B, 0), (C, 1)], [(B, 0), (C, 1), (B, 1)], [(17, 0)], [(17, 0), (C, 1)]])
+def test_a_copy_that_comes_late_does_not_turn_a_stream_back(streams, clock, late, is_helped_in_time):
+    met(streams, 0, 2)
+    met(streams, 0, boot=B)
+    met(streams, 0, boot=C)
+    for boot, seq in late:
+        met(streams, seq, boot=boot)
+    if is_helped_in_time:
+        assert repaired(streams, [{A: range(3), 17: range(1), B: range(2), C: range(2)}]) == [
+            (A, 1), (A, 2), (17, 0), (B, 0), (B, 1), (C, 0), (C, 1),
+        ]  # fmt: skip
+    else:
+        list(streams.asks())
+        clock.now += 1000.0
+        list(streams.asks())
+    assert streams.behind() == 0
+    assert met(streams, 5, boot=C) == [LATER]
+    repaired(streams, [{17: range(1), C: range(6)}])  # what is missing of the newest is asked for
+    assert streams.positions() == {TOPIC: Position(C, 6)}
 
 
 def test_two_publishers_of_one_name_do_not_stop_each_other(streams):
