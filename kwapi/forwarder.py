@@ -45,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         tasks = metrics_tasks(conf, partial(connections, transport.failures), *about_spool, *about_uplink)
     except ConfigError as error:
         return service.refuse(error)
-    LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)
-    tasks += [service.Task("proxy", lambda _: proxy.run(ready=lambda: service.notify("READY=1")))]
+
+    def ready() -> None:
+        LOG.info("passing on %s as %s", ", ".join(conf.probes_endpoint), conf.forwarder_endpoint)
+        service.notify("READY=1")
+
+    tasks += [service.Task("proxy", lambda _: proxy.run(ready))]
     if keeping:
         tasks += [service.Task("capture", lambda _: proxy.capture()), *keeping.tasks]
     for task in tasks:
