@@ -67,7 +67,7 @@ def rule_names():
 
 
 class Watched:
-    """The four daemons of a site, which a Prometheus scrapes, and kwapi-drivers of another with a NATS server."""
+    """The four daemons of a site, and kwapi-drivers of another with a NATS server; a Prometheus scrapes them."""
 
     def __init__(self, directory, server):
         self.site = Site(directory, DRIVERS)
@@ -103,21 +103,21 @@ class Watched:
             job, port = f"job_name: kwapi-{name}\n", f"127.0.0.1:{written}"
             assert text.partition(job)[2].count(port) == 1, name
             text = text.replace(port, f"127.0.0.1:{self.ports[name]}")
-        return text
+        one, other = (f"127.0.0.1:{self.ports[name]}" for name in ("drivers", STORED))
+        return text.replace(one, f'{one}", "{other}')
 
     def page(self, name):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5) as answer:  # noqa: S310
             return answer.read().decode()
 
     def types(self):
-        """Return the types of all that daemons can tell, by name; and what of it has a value now in those scraped."""
+        """Return the types of all that daemons can tell, by name; and what of it has a value now."""
         told, there = {}, set()
         for daemon in (*DAEMONS, STORED):
             page = self.page(daemon)
             for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", page, re.MULTILINE):
                 told |= dict.fromkeys((name + end for end in SAMPLES.get(kind, ("",))), kind)
-            if daemon in DAEMONS:
-                there |= set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", page, re.MULTILINE))
+            there |= set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", page, re.MULTILINE))
         return told, there
 
 
@@ -127,7 +127,7 @@ def watched(tmp_path_factory):
     with NatsServer(directory) as server, (watched := Watched(directory, server)).site, watched.stored:
         watched.start()
         with prometheus(directory, watched.configuration(directory)) as scraping:
-            eventually(lambda: len(results(scraping, "up == 1")) == len(DAEMONS), timeout=60)
+            eventually(lambda: len(results(scraping, "up == 1")) == len(DAEMONS) + 1, timeout=60)
             yield watched, scraping
 
 
