@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench import daemons, latency, way
+from bench import daemons, latency, prototype, way
 from bench.table import Row, as_json, keep, lines, slower
 from bench.way import Options
 
 RATIOS = Path(__file__).with_name("ratios.json")
 Groups = Mapping[str, Callable[[Options], Iterator[Row]]]
 GROUPS: Groups = {
+    "bounded": prototype.bounded,
     "costs": way.costs,
     "spool": way.spool,
     "plugins": way.plugins,

@@ -23,9 +23,10 @@ from kwapi.measurement import (
     END,
     MEASUREMENT,
     VERSION,
+    Layout,
     Measurement,
     Message,
-    check_values,
+    check_columns,
     encode,
     to_columns,
     topic_of,
@@ -143,6 +144,9 @@ class Publisher:
 
     def _send(self, sender: "Sender", measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:
         columns = to_columns(measurements)
+        probes, level, layout = columns["probes"], columns.get("level"), sender.layout
+        if layout is None or (layout.probes, layout.level) != (probes, level):
+            sender.layout = layout = Layout.of(probes, level)
         self._keys.look()  # not under the lock: a disk may be slow
         with self._lock:
             if sender.revoked or self._socket.closed:
@@ -159,9 +163,9 @@ class Publisher:
                 interval=sender.interval,
                 **columns,
             )
-            check_values(message)
+            check_columns(message)
             self._seq[sender.topic] = seq + 1  # also of what nobody can sign: it is missed then, and counts as lost
-            self._pass_on(sender.topic, message)
+            self._pass_on(sender.topic, message, layout)
         return True
 
     def _end(self, topic: bytes, seq: int) -> None:
@@ -179,8 +183,8 @@ class Publisher:
         with suppress(NoKey):
             self._pass_on(topic, message)
 
-    def _pass_on(self, topic: bytes, message: Message) -> None:
-        frame = sign(self._keys.newest(topic, message.timestamp), topic, encode(message))
+    def _pass_on(self, topic: bytes, message: Message, layout: Layout | None = None) -> None:
+        frame = sign(self._keys.newest(topic, message.timestamp), topic, encode(message, layout))
         self._send_frame(frame)
         if self._keep is not None:
             self._keep(topic, message.boot, message.seq, message.timestamp, frame)
@@ -198,6 +202,7 @@ class Sender:
         self.interval = interval
         self.topic = topic_of(wattmeter)
         self.revoked = False
+        self.layout: Layout | None = None  # of the last poll
         self._publisher = publisher
 
     def publish(self, measurements: Sequence[Measurement], timestamp: float, monotonic: float) -> bool:

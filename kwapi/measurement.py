@@ -109,7 +109,7 @@ QUANTITIES = (  # column of Message, attribute of Measurement
 )
 _LEVELS = frozenset(LEVELS)
 _COLUMNS = attrgetter(*(column for column, _ in QUANTITIES))
-_encoder = msgspec.msgpack.Encoder()
+_pack = msgspec.msgpack.Encoder().encode
 _read_wire = msgspec.msgpack.Decoder(_Wire).decode
 _read_probes = msgspec.msgpack.Decoder(list[str]).decode
 _read_levels = msgspec.msgpack.Decoder(list[str] | None).decode
@@ -149,20 +149,8 @@ def to_columns(measurements: Sequence[Measurement]) -> dict[str, list[Any]]:
     return columns
 
 
-def check_values(message: Message) -> None:
-    """Raise BadMessage unless the columns fit together and every number is finite and in range. Names are not read."""
-    _check_layout(message.probes, message.level)
-    _check_columns(message)
-
-
-def _check_layout(probes: Sequence[str], level: Sequence[str] | None) -> None:
-    if len(set(probes)) != len(probes):
-        raise BadMessage("malformed", "a probe twice")
-    if level is not None and (len(level) != len(probes) or not _LEVELS.issuperset(level)):
-        raise BadMessage("malformed", f"levels {level!r}")
-
-
-def _check_columns(message: Message) -> None:
+def check_columns(message: Message) -> None:
+    """Raise BadMessage unless the columns fit the probes, whose layout is checked, and every number is in range."""
     count = len(message.probes)
     if bool(count) == (message.type == END):
         raise BadMessage("malformed", f"{count} probes")
@@ -196,22 +184,35 @@ def check_names(wattmeter: str, probes: Iterable[str]) -> None:
             raise BadMessage("malformed", f"probe {problem}")
 
 
-def encode(message: Message) -> bytes:
-    """Return the message as the payload of a frame."""
-    return _encoder.encode(message)
-
-
 class Layout(NamedTuple):
-    """What most messages of a wattmeter have in common: its probes and their levels, checked, and as they came."""
+    """What most messages of a wattmeter have in common: its probes and their levels, and both as they are packed."""
 
     probes: list[str]
     level: list[str] | None
     packed: tuple[bytes, bytes]
 
+    @classmethod
+    def of(cls, probes: list[str], level: list[str] | None, packed: tuple[bytes, bytes] | None = None) -> "Layout":
+        """Return that of some probes; raise BadMessage if there can be none. Names are not read."""
+        if len(set(probes)) != len(probes):
+            raise BadMessage("malformed", "a probe twice")
+        if level is not None and (len(level) != len(probes) or not _LEVELS.issuperset(level)):
+            raise BadMessage("malformed", f"levels {level!r}")
+        return cls(probes, level, packed or (_pack(probes), b"" if level is None else _pack(level)))
+
     @property
     def size(self) -> int:
         """Return its bytes."""
         return sum(map(len, self.packed))
+
+
+def encode(message: Message, layout: Layout | None = None) -> bytes:
+    """Return the message as the payload of a frame; its probes and levels are not packed again, given their layout."""
+    if layout is None:
+        return _pack(message)
+    probes, level = layout.packed
+    packed = msgspec.structs.replace(message, probes=msgspec.Raw(probes), level=msgspec.Raw(level) if level else None)
+    return _pack(packed)
 
 
 class Decoder:
@@ -252,7 +253,7 @@ class Decoder:
             kwh=wire.kwh,
             kwh_wrap=wire.kwh_wrap,
         )
-        _check_columns(message)
+        check_columns(message)
         return message
 
     def _layout(self, wire: _Wire) -> Layout:
@@ -263,8 +264,7 @@ class Decoder:
         known, packed = self._layouts.get(wire.wattmeter), (bytes(wire.probes), bytes(wire.level))
         if known is not None and known.packed == packed:
             return known
-        layout = Layout(_read_probes(packed[0]), _read_levels(packed[1]) if packed[1] else None, packed)
-        _check_layout(layout.probes, layout.level)
+        layout = Layout.of(_read_probes(packed[0]), _read_levels(packed[1]) if packed[1] else None, packed)
         room = self._room + (0 if known is None else known.size) - layout.size
         if layout.probes and room >= 0:
             self._layouts[wire.wattmeter], self._room = layout, room

@@ -8,6 +8,7 @@ from kwapi.measurement import (
     LEVELS,
     QUANTITIES,
     Decoder,
+    Layout,
     Measurement,
     Message,
     check_names,
@@ -130,6 +131,18 @@ def test_a_decoder_reads_each_message_as_if_it_were_the_only_one(fields, most_by
     decoder = Decoder(most_bytes)
     for one in (message(**each) for each in fields):
         assert decoder.decode(encode(one)) == one == decode(encode(one))
+
+
+@pytest.mark.parametrize("fields", [each for each in DIFFERENT if each["probes"]])
+def test_a_layout_is_packed_as_a_message_has_it(fields):
+    one = message(**fields)
+    assert encode(one, Layout.of(one.probes, one.level)) == encode(one)
+
+
+@pytest.mark.parametrize(("probes", "level"), [(["a", "a"], None), (["a"], ["roof"]), (["a"], [])])
+def test_there_are_layouts_that_cannot_be(probes, level):
+    with pytest.raises(BadMessage, match="malformed"):
+        Layout.of(probes, level)
 
 
 def test_what_is_malformed_is_so_after_others_too():
