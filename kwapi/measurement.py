@@ -74,27 +74,11 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=
     kwh_wrap: Column | None = None
 
 
-class _Wire(msgspec.Struct, gc=False):
+class _Wire(Message, frozen=True, kw_only=True, gc=False):
     """A message as it comes, its probes and their levels still packed."""
 
-    version: int
-    type: str
-    wattmeter: str
-    boot: int
-    seq: int
-    timestamp: float
-    monotonic: float
-    interval: float
-    probes: msgspec.Raw
-    level: msgspec.Raw = msgspec.Raw()
-    w: Column | None = None
-    va: Column | None = None
-    v: Column | None = None
-    a: Column | None = None
-    pf: Column | None = None
-    hz: Column | None = None
-    kwh: Column | None = None
-    kwh_wrap: Column | None = None
+    probes: msgspec.Raw  # type: ignore[assignment]  # it is never taken for a message
+    level: msgspec.Raw = msgspec.Raw()  # type: ignore[assignment]
 
 
 QUANTITIES = (  # column of Message, attribute of Measurement
