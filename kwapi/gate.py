@@ -108,6 +108,7 @@ class Gate:
             key, topic, payload = self._keys.verify(frame)
             message = self._decoder.decode(payload)
             self._admission.check(key, topic, message)
+            self._decoder.keep(message)
             if (topic, message.boot) != (ask.topic, ask.boot):
                 raise BadMessage("not asked for", f"{message.wattmeter} {message.seq}")
             if message.timestamp < self._since and self.streams.is_hearsay(topic):
@@ -152,6 +153,7 @@ class Gate:
         try:
             message = self._decoder.decode(payload)
             self._admission.check(key, topic, message)
+            self._decoder.keep(message)
         except BadMessage:
             if key.is_for(topic):
                 self.streams.refuse(topic)  # what is missing then is not lost

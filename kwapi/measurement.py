@@ -22,7 +22,6 @@ NAME_BYTES = 80
 RESERVED = "kwapi."  # names that begin so belong to Kwapi itself
 STALE_INTERVALS, STALE_SECONDS = 3, 10.0
 MIN_INTERVAL, MAX_INTERVAL = 0.001, 1e6  # seconds
-MOST_LAYOUTS = 64 << 20  # bytes
 
 Column = list[float | None]
 
@@ -184,11 +183,6 @@ class Layout(NamedTuple):
             raise BadMessage("malformed", f"levels {level!r}")
         return cls(probes, level, packed or (_pack(probes), b"" if level is None else _pack(level)))
 
-    @property
-    def size(self) -> int:
-        """Return its bytes."""
-        return sum(map(len, self.packed))
-
 
 def encode(message: Message, layout: Layout | None = None) -> bytes:
     """Return the message as the payload of a frame; its probes and levels are not packed again, given their layout."""
@@ -200,20 +194,20 @@ def encode(message: Message, layout: Layout | None = None) -> bytes:
 
 
 class Decoder:
-    """Reads payloads, but not again the probes that a wattmeter has named in its message before; for one thread.
+    """Reads payloads, but not again the probes that a wattmeter named last; for one thread.
 
     Messages with the same probes share them, and they are not for changing.
     """
 
-    def __init__(self, most_bytes: int = MOST_LAYOUTS) -> None:
-        """Remember so many bytes of packed probes: who has a key may name any."""
-        self._room = most_bytes
+    def __init__(self) -> None:
         self._layouts: dict[str, Layout] = {}  # by wattmeter
+        self._new: Layout | None = None  # of the message that was just read
 
     def decode(self, payload: bytes) -> Message:
         """Return the message of a payload, its values checked and its names not; BadMessage for any other bytes."""
         try:
             wire = _read_wire(payload)
+            _check_kind(wire)
             layout = self._layout(wire)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise BadMessage("malformed", str(error)) from error
@@ -240,19 +234,26 @@ class Decoder:
         check_columns(message)
         return message
 
+    def keep(self, message: Message) -> None:
+        """Remember the probes of the message that was just read: it is admitted, which bounds how many there are."""
+        if self._new is not None:
+            self._layouts[message.wattmeter], self._new = self._new, None
+
     def _layout(self, wire: _Wire) -> Layout:
-        if wire.version != VERSION:
-            raise BadMessage("unknown version", str(wire.version))
-        if wire.type not in (MEASUREMENT, END):
-            raise BadMessage("unknown type", wire.type)
         known, packed = self._layouts.get(wire.wattmeter), (bytes(wire.probes), bytes(wire.level))
         if known is not None and known.packed == packed:
+            self._new = None
             return known
-        layout = Layout.of(_read_probes(packed[0]), _read_levels(packed[1]) if packed[1] else None, packed)
-        room = self._room + (0 if known is None else known.size) - layout.size
-        if layout.probes and room >= 0:
-            self._layouts[wire.wattmeter], self._room = layout, room
+        level = _read_levels(packed[1]) if packed[1] else None
+        self._new = layout = Layout.of(_read_probes(packed[0]), level, packed)
         return layout
+
+
+def _check_kind(wire: _Wire) -> None:
+    if wire.version != VERSION:
+        raise BadMessage("unknown version", str(wire.version))
+    if wire.type not in (MEASUREMENT, END):
+        raise BadMessage("unknown type", wire.type)
 
 
 def decode(payload: bytes) -> Message:

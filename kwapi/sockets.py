@@ -51,7 +51,7 @@ def quick_send(socket: "zmq.Socket[bytes]") -> Callable[[bytes], object]:
     """Return what sends on a socket that never waits, as PUB does, and keeps Python's lock meanwhile.
 
     pyzmq gives it away for each message. Threads that publish behind a lock of their own then find that taken, and
-    wake each other for nothing: twice the CPU (bench/README.md).
+    wake each other for nothing: twice the CPU (bench/README.md). Who sends sees to it that the socket is open.
     """
     try:
         library = ctypes.PyDLL(import_module("zmq.backend.cython._zmq").__file__)  # or what that was linked with
@@ -63,7 +63,7 @@ def quick_send(socket: "zmq.Socket[bytes]") -> Callable[[bytes], object]:
 
     def send_now(frame: bytes) -> None:
         if send(handle, frame, len(frame), zmq.NOBLOCK) < 0:
-            raise zmq.ZMQError
+            socket.send(frame)  # which tries again after a signal, and raises what is wrong
 
     return send_now
 

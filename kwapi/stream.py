@@ -138,7 +138,8 @@ class Stream:
 
     def go_on(self, account: Account, boots: Boots) -> None:
         """Count on from an account, with the boots that were known then."""
-        self.older = {boot: due for boot, due in boots.older.items() if boot != self.boot}
+        older = {boot: due for boot, due in boots.older.items() if boot != self.boot}
+        self.older = dict(list(older.items())[1 - MAX_BOOTS :])
         self.ended = set(boots.ended)
         self.others = account.settled - self.next
         self.rejected, self.lost = account.rejected, account.lost
@@ -185,8 +186,23 @@ class Stream:
         return self.next if boot == self.boot else self.older.get(boot)
 
     def is_past(self, boot: int) -> bool:
-        """Return whether a boot was left for one that began later; what comes of it still is a copy that is late."""
+        """Return whether a boot was left for one that began later: mostly what comes of it still is a late copy."""
         return boot in self.older and boot < self.boot
+
+    def lacks(self, boot: int, last: int | None) -> bool:
+        """Return whether something up to a seq of a boot that was left is known to be missing."""
+        return last is not None and last >= self.older[boot]
+
+    def lose_past(self, boot: int, last: int | None) -> None:
+        """Lose what is missing of a boot that was left, up to a seq."""
+        if last is None or not self.lacks(boot, last):
+            return
+        first = self.older[boot]
+        self.losses.append(Lost(self.topic, boot, first, last))
+        with self.lock:
+            self.others += last + 1 - first
+            self.lost += last + 1 - first
+            self.older[boot] = last + 1
 
     def take(self, boot: int, seq: int) -> None:
         """Count a message as delivered; what is missing before it, of a boot that is not the newest, is lost."""

@@ -114,7 +114,7 @@ class Streams:
         if due is not None and seq < due:
             stream.duplicates += 1
             return Verdict.SEEN
-        speaks_on = due is not None and stream.is_past(boot)  # though it was thought ended
+        speaks_on = due is not None and boot != stream.boot  # though it was thought ended
         if not speaks_on and (stream.goals or boot != stream.boot or seq != stream.next):
             if (is_stored and stream.goals) or not self._miss(stream, boot, seq - is_stored):
                 return Verdict.LATER
@@ -370,7 +370,9 @@ class Streams:
             stream.go_back()  # or who speaks now would be asked for no more
         while stream.goals:
             boot, last = stream.goals[0]
-            if not stream.is_past(boot):
+            if not stream.is_past(boot) or stream.lacks(boot, last):
+                if stream.is_past(boot):
+                    stream.goals.append((stream.boot, None))  # to come back
                 if boot != stream.boot:
                     stream.begin(boot)
                 if last is None or stream.next <= last:
@@ -378,17 +380,16 @@ class Streams:
             stream.goals.popleft()
         newest, stream.newest = stream.newest, None
         del self._behind[stream.topic]
-        if (
-            newest is not None
-            and not stream.is_past(newest[0])
-            and (newest[0] != stream.boot or newest[1] >= stream.next)
-        ):
+        if newest is not None and stream.is_past(newest[0]):
+            stream.lose_past(*newest)
+        elif newest is not None and (newest[0] != stream.boot or newest[1] >= stream.next):
             self._fall_behind(stream, *newest)
 
     def _give_up(self, stream: Stream) -> None:
         """Lose what is wanted, and be live from the newest message on."""
         for boot, last in (*stream.goals, *([stream.newest] if stream.newest is not None else ())):
             if stream.is_past(boot):
+                stream.lose_past(boot, last)
                 continue
             if boot != stream.boot:
                 stream.begin(boot)

@@ -32,6 +32,7 @@ DIFFERENT = (  # fields of messages of one wattmeter
     {"probes": ["ä" * 20], "w": [5.0]},
     {"probes": [], "type": "end", "w": None},
     {"wattmeter": "other", "probes": ["c"], "w": [6.0]},
+    {"probes": ["a"]} | {column: [float(place)] for place, (column, _) in enumerate(QUANTITIES)},
 )
 
 
@@ -119,18 +120,37 @@ def test_what_a_later_version_may_send_has_its_own_reason(change, reason):
     assert caught.value.reason == reason
 
 
+def kept(decoder, payload):
+    """Return what a decoder reads and is told to keep."""
+    one = decoder.decode(payload)
+    decoder.keep(one)
+    return one
+
+
 def test_probes_that_are_the_same_are_read_once():
     decoder = Decoder()
-    first, second = (decoder.decode(encode(message(probes=["a", "b"], w=[seq, 2.0], seq=seq))) for seq in (1, 2))
+    first, second = (kept(decoder, encode(message(probes=["a", "b"], w=[seq, 2.0], seq=seq))) for seq in (1, 2))
     assert first.probes is second.probes
     assert (first.seq, first.w, second.seq, second.w) == (1, [1.0, 2.0], 2, [2.0, 2.0])
 
 
-@given(st.lists(st.sampled_from(DIFFERENT), max_size=30), st.sampled_from([0, 9, 10, 1000]))
-def test_a_decoder_reads_each_message_as_if_it_were_the_only_one(fields, most_bytes):
-    decoder = Decoder(most_bytes)
-    for one in (message(**each) for each in fields):
-        assert decoder.decode(encode(one)) == one == decode(encode(one))
+def test_probes_of_a_message_that_is_not_admitted_leave_no_trace():
+    decoder = Decoder()
+    first, second = (decoder.decode(encode(message(seq=seq))) for seq in (1, 2))
+    assert first.probes is not second.probes
+    with pytest.raises(BadMessage):
+        decoder.decode(encode(message(probes=["a", "a"], w=[1.0, 2.0])))
+    one, other = (encode(message(name, probes=[name])) for name in ("one", "other"))
+    assert kept(decoder, one).probes is kept(decoder, one).probes
+    assert decoder.decode(other).probes is not kept(decoder, one).probes
+
+
+@given(st.lists(st.tuples(st.sampled_from(DIFFERENT), st.booleans()), max_size=30))
+def test_a_decoder_reads_each_message_as_if_it_were_the_only_one(fields):
+    decoder = Decoder()
+    for each, is_kept in fields:
+        one = message(**each)
+        assert (kept(decoder, encode(one)) if is_kept else decoder.decode(encode(one))) == one == decode(encode(one))
 
 
 @pytest.mark.parametrize("fields", [each for each in DIFFERENT if each["probes"]])
@@ -148,19 +168,9 @@ def test_there_are_layouts_that_cannot_be(probes, level):
 def test_what_is_malformed_is_so_after_others_too():
     decoder = Decoder()
     for change in ({"probes": ["a", "a"]}, {"probes": ["a"]}, {"level": ["roof", "roof"]}, {"w": [1.0]}):
-        decoder.decode(encode(message(**DIFFERENT[0])))
+        kept(decoder, encode(message(**DIFFERENT[0])))
         with pytest.raises(BadMessage, match="malformed"):
             decoder.decode(encode(message(**{**DIFFERENT[0], **change})))
-
-
-def test_so_many_bytes_of_probes_are_remembered():
-    decoder = Decoder(most_bytes=10)
-    few, many = (encode(message("m", probes=["x" * size], w=[1.0])) for size in (3, 30))
-    assert decoder.decode(few).probes is decoder.decode(few).probes
-    assert decoder.decode(many).probes is not decoder.decode(many).probes
-    assert decoder.decode(few).probes is decoder.decode(few).probes
-    other = encode(message("other", probes=["abcdef"], w=[1.0]))
-    assert decoder.decode(other).probes is not decoder.decode(other).probes
 
 
 @given(st.binary(max_size=300))

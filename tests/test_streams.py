@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Lost, Place, Position
+from kwapi.stream import MAX_BOOTS, Account, Answer, Ask, Boots, Lost, Place, Position
 from kwapi.streams import AGAIN, LAG, MAX_GOALS, Streams
 from tests.clock import Clock
 from tests.streaming import LATER, SEEN, TAKE, TOPIC, A, B, C, account, answer, helped, met, repaired
@@ -174,8 +174,10 @@ def test_what_two_publishers_of_one_name_send_meanwhile_is_taken_once_and_takes_
     assert len(taken) == len(set(taken))
 
 
-@pytest.mark.parametrize("is_helped_in_time", [True, False])
-@pytest.mark.parametrize("late", [[(B, 0)], [(B, 0), (C, 1)], [(B, 0), (C, 1), (B, 1)], [(17, 0)], [(17, 0), (C, 1)]])
+LATE = [[(B, 0)], [(B, 0), (C, 1)], [(B, 0), (C, 1), (B, 1)], [(17, 0), (C, 1)]]
+
+
+@pytest.mark.parametrize(("late", "is_helped_in_time"), [*product(LATE, [True, False]), ([(17, 0)], True)])
 def test_a_copy_that_comes_late_does_not_turn_a_stream_back(streams, clock, late, is_helped_in_time):
     met(streams, 0, 2)
     met(streams, 0, boot=B)
@@ -194,6 +196,47 @@ def test_a_copy_that_comes_late_does_not_turn_a_stream_back(streams, clock, late
     assert met(streams, 5, boot=C) == [LATER]
     repaired(streams, [{17: range(1), C: range(6)}])  # what is missing of the newest is asked for
     assert streams.positions() == {TOPIC: Position(C, 6)}
+
+
+def late_answer(streams):
+    """While the end of A is asked for more of it comes, behind which B goes on."""
+    met(streams, 0, 1, 2, 3, 4)
+    met(streams, 0, boot=B)
+    (ask,) = streams.asks()
+    met(streams, 5, 6)
+    met(streams, 1, boot=B)
+    return ask
+
+
+def test_what_came_live_of_a_boot_that_was_left_is_asked_for(streams):
+    answer(streams, late_answer(streams), {A: range(5)})
+    repaired(streams, [{A: range(7), B: range(2)}])
+    assert account(streams) == Account(delivered=9, repaired=4, unknown_ends=1)
+    assert streams.positions() == {TOPIC: Position(B, 2)}
+
+
+def test_what_came_live_of_a_boot_that_was_left_is_lost_if_nobody_has_it(streams, clock):
+    late_answer(streams)
+    clock.now += 1000.0
+    list(streams.asks())
+    assert account(streams).produced == account(streams).settled == 9
+    assert (account(streams).delivered, account(streams).lost) == (5, 4)
+
+
+def test_a_restart_with_the_clock_set_back_is_repaired_though_the_boot_before_comes_late(streams):
+    met(streams, 0, 1, boot=200)
+    met(streams, 0, boot=100)
+    assert repaired(streams, [{200: range(2), 100: range(1)}]) == [(100, 0)]
+    assert met(streams, 2, boot=200) == [TAKE]
+    assert met(streams, 4, boot=100) == [LATER]
+    assert repaired(streams, [{200: range(3), 100: range(5)}]) == [(100, 1), (100, 2), (100, 3), (100, 4)]
+    assert account(streams).lost == 0
+
+
+def test_the_boots_that_are_gone_on_with_are_bounded(clock):
+    boots = {TOPIC: Boots({boot: 1 for boot in range(1000)})}
+    streams = Streams({TOPIC: Position(5000, 1)}, boots=boots, clock=clock)
+    assert [boot for boot in range(1000) if streams.knows(TOPIC, boot)] == list(range(1001 - MAX_BOOTS, 1000))
 
 
 def test_two_publishers_of_one_name_do_not_stop_each_other(streams):

@@ -38,13 +38,13 @@ class Taken:
         self._older = {topic: dict(boots.older) for topic, boots in saved.boots.items()} if saved else {}
 
     def note(self, topic: bytes, boot: int, seq: int) -> None:
-        """Take note of a message."""
+        """Take note of a message that was dealt with; those that another publisher may not send are not noted."""
         before = self.positions.get(topic)
         if before is not None and before.boot != boot:
             older = self._older.setdefault(topic, {})
             older.pop(boot, None)
             older[before.boot] = before.seq
-            if len(older) >= MAX_BOOTS:
+            while len(older) >= MAX_BOOTS:
                 del older[next(iter(older))]
         self.positions[topic] = Position(boot, seq + 1)
 
@@ -60,10 +60,13 @@ class Taken:
 
         What is read again from there on was taken here: none of it, nor what it lacks, counts a second time.
         """
-        return {
-            topic: boots._replace(older={**boots.older, **self._older.get(topic, {})})
-            for topic, boots in standing.boots().items()
-        }
+        merged: dict[bytes, Boots] = {}
+        for topic, boots in standing.boots().items():
+            older = dict(boots.older)
+            for boot, seq in self._older.get(topic, {}).items():
+                older[boot] = max(seq, older.pop(boot, 0))
+            merged[topic] = boots._replace(older=dict(list(older.items())[-MAX_BOOTS:]))
+        return merged
 
 
 class Positions:

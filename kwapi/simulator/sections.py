@@ -185,9 +185,10 @@ def _port(reader: Reader, section: str) -> int:
 def _replace(path: Path, text: str) -> None:
     """Write a file, which stays whose it is: the user of kwapi-drivers may be another one."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:  # mode 0600
-        with suppress(FileNotFoundError, PermissionError):
+        with suppress(OSError):  # there was none, or only root may
             before = path.stat()
-            os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchown(file.fileno(), -1, before.st_gid)
             os.fchmod(file.fileno(), S_IMODE(before.st_mode))
+            os.fchown(file.fileno(), before.st_uid, -1)
         file.write(text)
     os.replace(file.name, path)

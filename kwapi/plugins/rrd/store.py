@@ -115,9 +115,10 @@ class Store:
         if not self._publishers.admit(message, now):
             return
         timestamp = round(message.timestamp, 3)  # as it is written
+        is_dropped = watts is not None and self._drops(message, timestamp)
         with self._lock:
             self._taken.note(topic_of(message.wattmeter), message.boot, message.seq)
-            if watts is None or self._is_ahead(message, timestamp):
+            if watts is None or is_dropped:
                 return  # and need not come again either
             listing = self._listings.get(message.wattmeter)
             if listing is None or not listing.is_followed_by(message, watts, timestamp):
@@ -125,8 +126,8 @@ class Store:
             elif listing.take(timestamp, watts, now) >= FULL:  # type: ignore[arg-type]  # none of them is None
                 self._full.update(message.probes)
 
-    def _is_ahead(self, message: Message, timestamp: float) -> bool:
-        """Return whether a message is of the future, so that its values are dropped."""
+    def _drops(self, message: Message, timestamp: float) -> bool:
+        """Drop the values of a message that is of the future; return whether it is."""
         if timestamp <= self._clock() + MAX_AHEAD:
             return False
         if not self.dropped:
