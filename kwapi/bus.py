@@ -2,13 +2,14 @@
 
 A frame is one ZeroMQ part; its layout stands in signing.py. A subscription to ``lyon`` asks for the prefix ``lyon.``,
 so that it takes all of Lyon and never ``lyonel``. Every socket is made and closed in the thread that uses it, except
-the publisher's PUB socket, which all workers use behind its one lock.
+the publisher's PUB socket, on which all workers send (quick_send). None of them waits for another (docs/adr/0018).
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -56,10 +57,18 @@ CATCHING_UP = 20  # ms until spools are asked again, while something is missing
 class Out(Protocol):
     """Where a publisher sends: a ZeroMQ socket, or what stores at NATS servers."""
 
-    @property
-    def closed(self) -> bool: ...
     def send(self, frame: bytes, /) -> object: ...
     def close(self, linger: int, /) -> None: ...
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is sent under one topic, one after the other: who sends holds the lock."""
+
+    topic: bytes
+    is_closed: bool
+    next: int = 0  # seq; what was before is sent
+    lock: Lock = field(default_factory=Lock)
 
 
 class Publisher:
@@ -87,8 +96,9 @@ class Publisher:
         self._keep = keep
         self.boot = time.time_ns() if boot is None else boot
         self._keys = KeyRing([keys]) if isinstance(keys, Key) else keys
-        self._seq: dict[bytes, int] = {}  # by topic
-        self._lock = Lock()
+        self._lines: dict[bytes, _Line] = {}  # by topic
+        self._lock = Lock()  # of which lines there are
+        self._is_closed = False
         self._context = zmq.Context()
         self._socket: Out
         self._send_frame: Callable[[bytes], object]
@@ -110,33 +120,38 @@ class Publisher:
 
     def sender(self, wattmeter: str, interval: float) -> "Sender":
         """Return the right to publish for a wattmeter, to be revoked when its worker is given up."""
-        return Sender(self, wattmeter, interval)
+        return Sender(self, self._line(topic_of(wattmeter)), wattmeter, interval)
 
     def tell(self, health: Health) -> None:
         """Send how a wattmeter is; boot, seq and the last measurement's are ours."""
-        topic = health_topic(health.wattmeter)
+        line, topic = self._line(health_topic(health.wattmeter)), topic_of(health.wattmeter)
         self._keys.look()
-        with self._lock:
-            if self._socket.closed:
+        with line.lock:
+            if line.is_closed:
                 return
-            seq, sent = self._seq.get(topic, 0), self._seq.get(topic_of(health.wattmeter), 0)
-            numbered = msgspec.structs.replace(health, boot=self.boot, seq=seq, last_seq=sent - 1 if sent else None)
-            self._seq[topic] = seq + 1
+            sent = self._line(topic).next
+            numbered = msgspec.structs.replace(
+                health, boot=self.boot, seq=line.next, last_seq=sent - 1 if sent else None
+            )
+            line.next += 1
             try:
-                key = self._keys.newest(topic_of(health.wattmeter), health.timestamp)
+                key = self._keys.newest(topic, health.timestamp)
             except NoKey as error:
                 LOG.debug("not told how %s is: %s", health.wattmeter, error)
             else:
-                self._send_frame(sign(key, topic, encode_health(numbered)))
+                self._send_frame(sign(key, line.topic, encode_health(numbered)))
 
     def close(self) -> None:
         """Say of each wattmeter that nothing more comes, send what is queued, at most half a second long, and close."""
         with self._lock:
-            if not self._socket.closed:
-                for topic, seq in self._seq.items():
-                    if not topic.startswith(OWN_TOPICS):
-                        self._end(topic, seq)
-            self._socket.close(LINGER)
+            self._is_closed = True
+            lines = list(self._lines.values())
+        for line in lines:
+            with line.lock:
+                if not line.is_closed and line.next and not line.topic.startswith(OWN_TOPICS):
+                    self._end(line)
+                line.is_closed = True
+        self._socket.close(LINGER)
         # Once in a great while libzmq waits for ever here, if the other side goes in the same moment.
         term = Thread(target=self._context.term, name="end of ZeroMQ", daemon=True)
         term.start()
@@ -148,40 +163,48 @@ class Publisher:
         if layout is None or (layout.probes, layout.level) != (probes, level):
             sender.layout = layout = Layout.of(probes, level)
         self._keys.look()  # not under the lock: a disk may be slow
-        with self._lock:
-            if sender.revoked or self._socket.closed:
+        line = sender.line
+        with line.lock:
+            if sender.revoked or line.is_closed:
                 return False
-            seq = self._seq.get(sender.topic, 0)
             message = Message(
                 version=VERSION,
                 type=MEASUREMENT,
                 wattmeter=sender.wattmeter,
                 boot=self.boot,
-                seq=seq,
+                seq=line.next,
                 timestamp=timestamp,
                 monotonic=monotonic,
                 interval=sender.interval,
                 **columns,
             )
             check_columns(message)
-            self._seq[sender.topic] = seq + 1  # also of what nobody can sign: it is missed then, and counts as lost
-            self._pass_on(sender.topic, message, layout)
+            try:
+                self._pass_on(line.topic, message, layout)
+            finally:
+                line.next += 1  # also of what nobody can sign: it is missed then, and counts as lost
         return True
 
-    def _end(self, topic: bytes, seq: int) -> None:
+    def _line(self, topic: bytes) -> _Line:
+        if (line := self._lines.get(topic)) is None:
+            with self._lock:
+                line = self._lines.setdefault(topic, _Line(topic, self._is_closed))
+        return line
+
+    def _end(self, line: _Line) -> None:
         message = Message(
             version=VERSION,
             type=END,
-            wattmeter=topic[:-1].decode(),
+            wattmeter=line.topic[:-1].decode(),
             boot=self.boot,
-            seq=seq,
+            seq=line.next,
             timestamp=time.time(),
             monotonic=time.monotonic(),
             interval=1.0,
             probes=[],
         )
         with suppress(NoKey):
-            self._pass_on(topic, message)
+            self._pass_on(line.topic, message)
 
     def _pass_on(self, topic: bytes, message: Message, layout: Layout | None = None) -> None:
         frame = sign(self._keys.newest(topic, message.timestamp), topic, encode(message, layout))
@@ -189,18 +212,14 @@ class Publisher:
         if self._keep is not None:
             self._keep(topic, message.boot, message.seq, message.timestamp, frame)
 
-    def _revoke(self, sender: "Sender") -> None:
-        with self._lock:
-            sender.revoked = True
-
 
 class Sender:
     """One worker's right to publish. After revoke() has returned nothing more is sent through it."""
 
-    def __init__(self, publisher: Publisher, wattmeter: str, interval: float) -> None:
+    def __init__(self, publisher: Publisher, line: _Line, wattmeter: str, interval: float) -> None:
         self.wattmeter = wattmeter
         self.interval = interval
-        self.topic = topic_of(wattmeter)
+        self.line = line
         self.revoked = False
         self.layout: Layout | None = None  # of the last poll
         self._publisher = publisher
@@ -214,7 +233,8 @@ class Sender:
 
     def revoke(self) -> None:
         """Refuse everything from now on."""
-        self._publisher._revoke(self)
+        with self.line.lock:
+            self.revoked = True
 
 
 class _Take(NamedTuple):

@@ -2,8 +2,12 @@
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
+from errno import EINTR
 from importlib import import_module
+from threading import Lock
+from typing import Any
 
 import zmq
 
@@ -47,25 +51,42 @@ def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
         raise ConfigError(f"cannot connect to the endpoint {endpoint}: {os.strerror(error.errno or 0)}") from error
 
 
-def quick_send(socket: "zmq.Socket[bytes]") -> Callable[[bytes], object]:
-    """Return what sends on a socket that never waits, as PUB does, and keeps Python's lock meanwhile.
+def quick_send(socket: "zmq.Socket[bytes]") -> Callable[[bytes], None]:
+    """Return what sends on a socket that never waits, as PUB does, for any thread; who sends sees that it is open.
 
-    pyzmq gives it away for each message. Threads that publish behind a lock of their own then find that taken, and
-    wake each other for nothing: twice the CPU (bench/README.md). Who sends sees to it that the socket is open.
+    Python's lock is kept meanwhile, so that no other is needed. pyzmq gives it away for each message: threads that
+    publish behind a lock of their own then find that taken, and wake each other for nothing (docs/adr/0018).
     """
     try:
-        library = ctypes.PyDLL(import_module("zmq.backend.cython._zmq").__file__)  # or what that was linked with
-        send = library.zmq_send
+        send = ctypes.PyDLL(import_module("zmq.backend.cython._zmq").__file__, use_errno=True).zmq_send
     except (ImportError, OSError, AttributeError):  # pyzmq of another make
-        return socket.send
+        return _send_in_turn(socket)
+    is_python_locked = getattr(sys, "_is_gil_enabled", lambda: True)
+    return _send_by(socket, send) if is_python_locked() else _send_in_turn(socket)
+
+
+def _send_by(socket: "zmq.Socket[bytes]", send: Any) -> Callable[[bytes], None]:
+    """Return what sends by libzmq's zmq_send()."""
     send.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
     handle = socket.underlying
 
     def send_now(frame: bytes) -> None:
-        if send(handle, frame, len(frame), zmq.NOBLOCK) < 0:
-            socket.send(frame)  # which tries again after a signal, and raises what is wrong
+        while send(handle, frame, len(frame), zmq.NOBLOCK) < 0:
+            if (number := ctypes.get_errno()) != EINTR:
+                raise zmq.ZMQError(number)
 
     return send_now
+
+
+def _send_in_turn(socket: "zmq.Socket[bytes]") -> Callable[[bytes], None]:
+    """Return what sends by pyzmq, one thread after the other."""
+    lock = Lock()
+
+    def send_next(frame: bytes) -> None:
+        with lock:
+            socket.send(frame)
+
+    return send_next
 
 
 def _spare_heartbeats(socket: "zmq.Socket[bytes]", endpoint: str) -> None:

@@ -123,5 +123,5 @@ def heard(plugin, site, wattmeter="lyon.pdu1"):
 def all_of(site, plugin, wattmeter="lyon.pdu1"):
     """Return what the publisher has sent of a wattmeter since the plugin first heard it."""
     first = next(seq for name, _, seq in plugin.taken if name == wattmeter)
-    end = site.publisher._seq[f"{wattmeter}.".encode()]
+    end = site.publisher._lines[f"{wattmeter}.".encode()].next
     return [(wattmeter, site.publisher.boot, seq) for seq in range(first, end)]

@@ -113,7 +113,7 @@ def test_a_publisher_that_is_stopped_says_so_and_one_that_is_killed_does_not(sit
         site.restart()
         eventually(lambda: site.publish(1) or site.publisher.boot in {boot for _, boot, _ in plugin.taken})
         assert plugin.streams.accounts()[b"lyon.pdu1."].unknown_ends == 0
-        site.publisher._seq.clear()  # as if it had never been: a kill -9 says nothing
+        site.publisher._lines.clear()  # as if it had never been: a kill -9 says nothing
         site.restart()
         eventually(lambda: site.publish(1) or site.publisher.boot in {boot for _, boot, _ in plugin.taken})
         assert plugin.streams.accounts()[b"lyon.pdu1."].unknown_ends == 1
@@ -196,7 +196,7 @@ def test_a_forged_frame_in_a_spool_loses_nothing_and_live_goes_on(site):
     forger, boot = key_from(b"another key for this one"), site.publisher.boot
     site.spool.hand(frame(forger, boot=boot, seq=2**60, probes=["lyon.pdu1-1"]))
     site.publish(5)
-    eventually(lambda: site.spool.kept == site.publisher._seq[b"lyon.pdu1."] + 1)
+    eventually(lambda: site.spool.kept == site.publisher._lines[b"lyon.pdu1."].next + 1)
     after = Plugin(site, before.streams.positions())
     with after.running():
         eventually(lambda: site.publish(1) or len(after.taken) > 8)

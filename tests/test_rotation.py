@@ -107,7 +107,7 @@ class Plugin:
     def has_all(self, site):
         """Return whether it has taken the last message of each wattmeter."""
         last = {each.wattmeter: each.seq for each in self.taken}
-        return all(site.publisher._seq[f"{name}.".encode()] == last.get(name, -1) + 1 for name in WATTMETERS)
+        return all(site.publisher._lines[f"{name}.".encode()].next == last.get(name, -1) + 1 for name in WATTMETERS)
 
     def is_whole(self, site):
         """Return whether it has taken all that was sent of each wattmeter from the first it heard on, nothing twice."""

@@ -1,6 +1,8 @@
 import math
 import signal
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zmq
@@ -39,16 +41,39 @@ def pair():
     context.term()
 
 
-@pytest.mark.parametrize("is_there", [True, False], ids=["libzmq", "another pyzmq"])
-def test_what_is_sent_quickly_arrives_as_it_is(pair, monkeypatch, is_there):
+class Watched:
+    """A socket that counts what pyzmq sends."""
+
+    def __init__(self, socket):
+        self.underlying = socket.underlying
+        self.sent = 0
+        self._send = socket.send
+
+    def send(self, frame):
+        self.sent += 1
+        self._send(frame)
+
+
+@pytest.mark.parametrize("kind", ["libzmq", "another pyzmq", "free threads"])
+def test_what_many_threads_send_quickly_arrives_as_it_is(pair, monkeypatch, kind):
     publisher, subscriber = pair
-    if not is_there:
+    if kind == "another pyzmq":
         monkeypatch.setattr("kwapi.sockets.import_module", lambda name: math)
-    send = quick_send(publisher)
-    assert (send == publisher.send) is not is_there
-    for frame in (b"", b"lyon.pdu1.\0" + bytes(range(256)) * 100):
-        send(frame)
-        assert subscriber.recv() == frame
+    if kind == "free threads":
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    send = quick_send(watched := Watched(publisher))
+    frames = {b"", *(b"lyon.pdu%d.\0" % number + bytes(range(256)) * number for number in range(500))}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, frames))
+    assert {subscriber.recv() for _ in frames} == frames
+    assert watched.sent == (0 if kind == "libzmq" else len(frames))
+
+
+def test_what_cannot_be_sent_raises(pair):
+    send = quick_send(pair[1])  # a subscriber
+    with pytest.raises(zmq.ZMQError) as found:
+        send(b"frame")
+    assert found.value.errno == zmq.ENOTSUP
 
 
 def test_a_signal_in_between_costs_no_frame(pair):

@@ -5,6 +5,7 @@ is replaced here; what a given-up worker still brings is refused by the publishe
 """
 
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ LOG = logging.getLogger(__name__)
 MAX_HUNG_OF_ONE = 2  # given-up workers of one wattmeter beside which no further one is started
 HEALTH_PERIOD = 5.0  # seconds between two health messages of a wattmeter whose state does not change, at least
 HEALTH_RATE = 500  # health messages a second, at most
+SWITCH = 0.005  # seconds that a thread waits for Python's lock until it asks for it, and asks again
+SWITCHES = 50_000  # a second that all workers together may do so: what they do is soon done, and asking costs more
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Manager:
         for driver in {wattmeter.driver for wattmeter in wattmeters} - self._shared.keys():
             self._shared[driver] = driver.open_shared()
             self._paces[driver] = Pace(driver.opens_a_second, self._clock)
+        sys.setswitchinterval(max(SWITCH, len(wattmeters) / SWITCHES))
         kept = {name: slot for name, slot in self.slots.items() if new.get(name) == old[name]}
         self.slots = {name: kept.get(name) or Slot(wattmeter, clock=self._clock) for name, wattmeter in new.items()}
         self._told = {name: told for name, told in self._told.items() if name in kept}

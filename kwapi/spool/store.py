@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -60,9 +60,9 @@ class Spool:
         self._max_age = max_age
         self._clock = clock
         self._steady_clock = steady_clock
-        self._waiting: list[Row] = []
+        self._waiting: deque[Row] = deque()
         self._waiting_bytes = 0
-        self._mutex = Lock()  # of what waits
+        self._counting = Lock()  # of what those drop who hand in
         self._has_some = Event()
         self.opened = Event()  # once run() has opened what there was before, so that all of it can be read
         self._segment: Segment | None = None
@@ -89,18 +89,24 @@ class Spool:
         try:
             self.hand_numbered(*read_frame(frame))
         except BadMessage:
-            self.dropped["malformed"] += 1
+            with self._counting:
+                self.dropped["malformed"] += 1
 
     def hand_numbered(self, topic: bytes, boot: int, seq: int, timestamp: float, frame: bytes) -> None:
-        """Have a frame kept, by one who knows what it says of itself; it is dropped if too many wait."""
-        with self._mutex:
-            if self._waiting_bytes + len(frame) > WAITING_BYTES or len(self._waiting) >= WAITING:
+        """Have a frame kept, by one who knows what it says of itself; it is dropped if too many wait.
+
+        Threads that hand in do not wait for each other (docs/adr/0018), so the bytes that wait may be wrong by a frame
+        until all of them are taken.
+        """
+        size = len(frame)
+        if self._waiting_bytes + size > WAITING_BYTES or len(self._waiting) >= WAITING:
+            with self._counting:
                 self.dropped["too many wait"] += 1
-                return
-            self._waiting.append((topic, boot, seq, timestamp, frame))
-            self._waiting_bytes += len(frame)
-            if len(self._waiting) == 1:
-                self._has_some.set()
+            return
+        self._waiting.append((topic, boot, seq, timestamp, frame))
+        self._waiting_bytes += size
+        if not self._has_some.is_set():
+            self._has_some.set()
 
     def distrust(self, path: Path) -> None:
         """Have a segment left, since a reader found it damaged; the writer may never see it."""
@@ -127,9 +133,9 @@ class Spool:
 
     def flush(self) -> None:
         """Write what was handed in; what cannot be is dropped, counted and told once."""
-        with self._mutex:
-            frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            self._has_some.clear()
+        self._has_some.clear()
+        frames = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        self._waiting_bytes = 0
         for some in self._transactions(frames):
             if self._steady_clock() < self._retry_at or not self._guard(self._open):
                 self.dropped["disk"] += len(some)

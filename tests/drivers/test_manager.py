@@ -1,3 +1,4 @@
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -23,6 +24,16 @@ def managed(*meters, max_hung=32, mutes=None):
 
     manager = Manager(meters, publisher, clock=clock, max_hung=max_hung, mutes=mutes, new_worker=new_worker)
     return manager, clock, publisher
+
+
+@pytest.mark.parametrize(("wattmeters", "seconds"), [(1, 0.005), (250, 0.005), (5_000, 0.1)])
+def test_the_more_wattmeters_the_more_rarely_each_asks_for_pythons_lock(wattmeters, seconds):
+    before = sys.getswitchinterval()
+    try:
+        managed(*(wattmeter(GOOD, name=f"pdu{number}") for number in range(wattmeters)))
+        assert sys.getswitchinterval() == pytest.approx(seconds)
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("kind", [DeviceError, ValueError])

@@ -20,7 +20,9 @@ def clock():
 
 @pytest.fixture
 def ring(clock):
-    return Ring(8, boot=BOOT, clock=clock)
+    ring = Ring(8, boot=BOOT, clock=clock)
+    ring.begin()
+    return ring
 
 
 def fill(ring, *numbers, wattmeter="lyon.pdu1"):
@@ -157,11 +159,22 @@ def test_a_slow_reader_misses_no_probe_of_a_wattmeter_that_reports_some_at_a_tim
 
 def test_what_was_missed_long_comes_in_several_parts(clock):
     ring = Ring(1000, boot=BOOT, clock=clock)
+    ring.begin()
     fill(ring, *range(250))
     stream, _ = opened(ring, clock, "abc-0")
     parts = [events(next(stream)) for _ in range(3)]
     assert [len(part) for part in parts] == [100, 100, 49]
     assert [name for part in parts for name, _, _ in part] == [f"abc-{number}" for number in range(1, 250)]
+
+
+def test_what_came_before_the_first_stream_is_numbered_and_not_kept(clock):
+    ring = Ring(8, boot=BOOT, clock=clock)
+    fill(ring, 0, 1)
+    assert (ring.count, ring.since(0), ring.is_fresh()) == (2, [], True)
+    stream, first = opened(ring, clock)
+    fill(ring, 2)
+    assert first == FIRST
+    assert [name for name, _, _ in events(next(stream))] == ["abc-2"]
 
 
 def test_a_stream_ends_when_its_time_is_over_or_its_reader_has_gone(ring, clock):
