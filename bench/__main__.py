@@ -29,6 +29,7 @@ GROUPS: Groups = {
     "starts": daemons.starts,
     "idle": daemons.idle,
     "requests": daemons.requests,
+    "memory": daemons.memory,
     "polls": daemons.polls,
     "files": daemons.files,
     "whole": way.whole,

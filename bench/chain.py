@@ -165,8 +165,18 @@ class Chain:
 
     def get(self, path: str, plugin: str = "api") -> Any:
         """Return what a plugin answers."""
+        return json.loads(self.read(path, plugin))
+
+    def read(self, path: str, plugin: str = "api") -> bytes:
+        """Return the body of a plugin's answer."""
         with urllib.request.urlopen(self.address(path, plugin), timeout=30) as answer:  # noqa: S310 -- our own
-            return json.load(answer)
+            return bytes(answer.read())
+
+    def pages(self, path: str) -> Iterator[Any]:
+        """Yield a page of a list, and those that follow it."""
+        while path:
+            yield (page := self.get(path))
+            path = page["next"]
 
     def address(self, path: str, plugin: str = "api") -> str:
         """Return where a plugin answers."""
@@ -179,11 +189,8 @@ class Chain:
     def accounts(self) -> dict[str, int]:
         """Return what became of the messages of all wattmeters, as /v2/probes has it, and of frames that were none."""
         messages: dict[str, dict[str, int]] = {}
-        path = f"/v2/probes?limit={PAGE}"
-        while path:
-            page = self.get(path)
+        for page in self.pages(f"/v2/probes?limit={PAGE}"):
             messages |= page["messages"]
-            path = page["next"]
         counts = {key: sum(each[key] for each in messages.values()) for key in next(iter(messages.values()), {})}
         return counts | {"refused": sum(self.get("/healthz")["rejected"].values())}
 

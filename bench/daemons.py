@@ -10,14 +10,14 @@ from typing import Any
 
 from bench import farm, graphs, rrd, snmp
 from bench.bare import bare_cpu, free_ports
-from bench.chain import Load, chain, dummies
+from bench.chain import PAGE, Load, chain, dummies
 from bench.processes import cpu_seconds
 from bench.table import Row, growth, row
 from bench.traffic import Client
 from bench.way import BOUNDS, SETTLE, Options, frame_bytes
 
 PROBES = 10_000
-REQUESTS = 10
+PATHS = ("/v1/probes/", f"/v2/probes?limit={PAGE}", "/metrics")
 
 
 def starts(options: Options) -> Iterator[Row]:
@@ -72,7 +72,7 @@ def forwarder(options: Options) -> Iterator[Row]:
 
 def requests(options: Options) -> Iterator[Row]:
     """Yield what a request costs that finds new values, beyond what kwapi-api uses without."""
-    for path in ("/v1/probes/", "/v2/probes?limit=10000", "/metrics"):
+    for path in PATHS:
         points = {}
         for probes in (1_000, PROBES):
             load = Load(probes, 48, float(probes))
@@ -88,6 +88,27 @@ def requests(options: Options) -> Iterator[Row]:
             yield row(f"GET {path}, {probes} probes", found, "ms", "CPU beyond that without, one a second")
             points[float(probes)] = median(found)
         yield growth(f"GET {path} with the probes", points)
+
+
+def memory(options: Options) -> Iterator[Row]:
+    """Yield what kwapi-api holds before it is asked for anything, and after it has often been asked for everything."""
+    asked = 5 * options.windows
+    for probes, bound in ((PROBES, "120 MB"), (10 * PROBES, "400 MB")):
+        for path in PATHS:
+            load = Load(probes, 48, float(probes))
+            with chain(load.sections()) as daemons:
+                daemons.start()
+                daemons.wait_for(probes)
+                time.sleep(SETTLE)
+                before = daemons.memory()["api"]
+                for _ in range(asked):
+                    for _page in daemons.pages(path) if "limit" in path else [daemons.read(path)]:
+                        pass
+                    time.sleep(0.4)
+                after = daemons.memory()["api"]
+            how = f"{before:.0f} MB before; values were new each time"
+            name = f"memory of kwapi-api, {probes} probes, after {asked} GET {path}"
+            yield row(name, [after], "MB", how, bound=bound)
 
 
 def _request(client: Client, pid: int, seconds: float = 1.0) -> float:

@@ -25,7 +25,7 @@ BOUNDS = {"a plugin": "p50 1 ms, p99 5 ms", "GET": "p50 4 ms"}
 
 
 def latencies(options: Options) -> Iterator[Row]:
-    """Yield the latencies at a thousand measurements a second, also of wattmeters that are seldom asked, and at more."""
+    """Yield latencies at a thousand measurements a second, also of wattmeters that are seldom asked, and at more."""
     seconds = SECONDS if options.windows > 1 else SECONDS / 4
     for load in LOADS:
         with chain(load.sections()) as daemons:

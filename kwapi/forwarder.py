@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging("forwarder", conf)
         service.block_signals()
+        service.keep_memory_together()
         transport = transport_of(conf)
         keeping = Keeping(conf, transport) if conf.spool_dir else None
         spool = keeping.spool if keeping else None

@@ -51,6 +51,33 @@ def test_the_end_of_a_task_ends_the_daemon_with_status_1(blocked_signals, caplog
     assert "since bus ended" in caplog.text
 
 
+PLACES = """
+import ctypes, os, sys
+from threading import Barrier, Thread
+from kwapi import service
+service.keep_memory_together()
+together = Barrier(4)
+def work():
+    together.wait()
+    kept = [bytes(2000) for _ in range(1000)]
+    together.wait()
+threads = [Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+@pytest.mark.parametrize(("environ", "is_one"), [({}, True), ({"MALLOC_ARENA_MAX": "3"}, False)])
+def test_memory_that_threads_give_back_is_in_one_place(environ, is_one):
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    told = subprocess.run([sys.executable, "-c", PLACES], env=others | environ, capture_output=True, check=True).stderr
+    places = told.count(b"\nArena ") + told.startswith(b"Arena ")
+    assert (places == 1) is is_one, told
+
+
 SUSPENDED = """
 from kwapi import service
 service.block_signals()

@@ -194,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging("drivers", conf)
         service.block_signals(reloads=True)
+        service.keep_memory_together()
         key_file = Path(conf.signing_key_file)
         if make_key_file(key_file):
             LOG.info("made a signing key in %s; every plugin needs a copy of this file", key_file)

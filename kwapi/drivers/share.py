@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     # The parent alone decides; Ctrl-C and systemd's SIGTERM reach every process of the daemon.
     for number in service.STOP_SIGNALS | service.RELOAD_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    service.keep_memory_together()
     channel = int(argv[1])
     os.set_inheritable(channel, False)  # what drivers start shall not keep it open
     connection = Connection(channel)

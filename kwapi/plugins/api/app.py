@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         service.start_logging("api", conf)
         faulthandler.enable()  # a file that is cut while it is mapped ends a process by a SIGBUS, without a word
         service.block_signals()
+        service.keep_memory_together()
         keep_pauses_short()
         tasks = tasks_of(conf)
     except ConfigError as error:

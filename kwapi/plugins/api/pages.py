@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 class Page:
     """The body of an answer, and its type."""
 
-    def __init__(self, body: bytes, content_type: str = JSON) -> None:
+    def __init__(self, body: bytes | bytearray, content_type: str = JSON) -> None:
         self.body = body
         self.content_type = content_type
 
@@ -85,7 +85,7 @@ def _parts(values: list[Any]) -> Iterable[list[Any]]:
 class _View:
     """Bytes as a file that gives out parts of them without a copy; of files it has what wsgi.file_wrapper needs."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | bytearray) -> None:
         self._view = memoryview(body)
         self._place = 0
 
@@ -106,14 +106,14 @@ class _View:
         self._view.release()
 
 
-def body_answer(body: bytes, content_type: str) -> Response:
+def body_answer(body: bytes | bytearray, content_type: str) -> Response:
     """Return an answer with a body that many share; a large one goes to the socket without a copy, if the server can.
 
     A copy of a megabyte lets no other thread run, and waitress would make several.
     """
     wrap = request.environ.get("wsgi.file_wrapper")
     if wrap is None or len(body) < SMALLEST_FILE:
-        return Response(body, content_type=content_type)
+        return Response(bytes(body), content_type=content_type)
     response = Response(wrap(_View(body)), content_type=content_type, direct_passthrough=True)
     response.content_length = len(body)
     return response

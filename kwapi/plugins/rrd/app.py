@@ -100,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         service.start_logging("rrd", conf)
         service.block_signals()
+        service.keep_memory_together()
         positions = Positions(Path(conf.rrd_dir) / FILE_NAME)
         subscriber = subscriber_of(conf, health=True, repair=positions.path, saved=positions.load())
         positions.standing = subscriber.standing
