@@ -146,12 +146,17 @@ class Publisher:
         with self._lock:
             self._is_closed = True
             lines = list(self._lines.values())
-        for line in lines:
-            with line.lock:
-                if not line.is_closed and line.next and not line.topic.startswith(OWN_TOPICS):
-                    self._end(line)
-                line.is_closed = True
-        self._socket.close(LINGER)
+        try:
+            for line in lines:
+                with line.lock:
+                    is_open, line.is_closed = not line.is_closed, True
+                    if is_open and line.next and not line.topic.startswith(OWN_TOPICS):
+                        self._end(line)
+        finally:
+            for line in lines:
+                with line.lock:
+                    line.is_closed = True
+            self._socket.close(LINGER)
         # Once in a great while libzmq waits for ever here, if the other side goes in the same moment.
         term = Thread(target=self._context.term, name="end of ZeroMQ", daemon=True)
         term.start()

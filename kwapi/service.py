@@ -67,8 +67,8 @@ def block_signals(*, reloads: bool = False) -> None:
 def keep_memory_together(environ: Mapping[str, str] = os.environ) -> None:
     """Have all threads take memory from one place; called before any starts.
 
-    By default glibc has a place for every few of them, up to eight for each core, and what one has given back is kept
-    there: the memory of many large answers, and as many times as there are threads that answer. MALLOC_ARENA_MAX in the
+    By default glibc has an arena for every few of them, up to eight for each core, and each keeps what was given back
+    to it: the memory of large answers, as many times as there are threads that answer. MALLOC_ARENA_MAX in the
     environment goes first. Source: mallopt(3).
     """
     if "MALLOC_ARENA_MAX" not in environ:

@@ -13,7 +13,7 @@ from tests.hasty import hasty
 from tests.messages import KEY, health
 from tests.waiting import eventually
 
-THREADS, POLLS, TOLD = 20, 500, 200
+THREADS, POLLS, BEGUN, LATE = 20, 500, 10, 100
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def heard(tmp_path):
 
 def test_however_many_publish_at_once_each_wattmeter_is_told_in_order_and_health_never_runs_ahead(heard):
     publisher, frames = heard
-    published = defaultdict(int)
+    names = [f"pdu{number}" for number in range(THREADS)]
+    published = dict.fromkeys(names, 0)
     all_there = threading.Barrier(THREADS + 1)
 
     def work(name):
@@ -52,13 +53,16 @@ def test_however_many_publish_at_once_each_wattmeter_is_told_in_order_and_health
         for _ in range(POLLS):
             published[name] += sender.publish(measurements, time.time(), time.monotonic())
 
-    threads = [threading.Thread(target=work, args=(f"pdu{number}",)) for number in range(THREADS)]
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     with hasty():
         all_there.wait(60)
-        for number in range(TOLD):
-            publisher.tell(health(wattmeter=f"pdu{number % THREADS}", timestamp=time.time()))
+        have_all_begun, end = False, time.monotonic() + 60
+        while not have_all_begun:
+            have_all_begun = min(published[name] for name in names) >= BEGUN or time.monotonic() > end
+            for name in names:
+                publisher.tell(health(wattmeter=name, timestamp=time.time()))
         publisher.close()
         for thread in threads:
             thread.join(60)
@@ -77,6 +81,37 @@ def test_however_many_publish_at_once_each_wattmeter_is_told_in_order_and_health
         seen[message.wattmeter] += 1
         if message.type == END:
             ends[message.wattmeter] = message.seq
-    assert ends == {name: count for name, count in published.items() if count}
-    assert len(ends) == THREADS
-    assert told > TOLD / 2
+    assert ends == published
+    assert min(published.values()) >= BEGUN
+    assert told >= THREADS
+
+
+def test_of_two_senders_of_a_wattmeter_the_one_that_is_revoked_sends_nothing_more(heard):
+    publisher, frames = heard
+    old, new = publisher.sender("pdu1", 1.0), publisher.sender("pdu1", 1.0)
+    both = threading.Barrier(3)
+    is_revoked, late, sent = threading.Event(), [], []
+
+    def work(sender):
+        both.wait(60)
+        while len(late) < LATE:
+            was_revoked = is_revoked.is_set()
+            is_sent = sender.publish([Measurement("a", watts=1.0)], time.time(), time.monotonic())
+            sent.append(is_sent)
+            if was_revoked and sender is old:
+                late.append(is_sent)
+
+    threads = [threading.Thread(target=work, args=(sender,)) for sender in (old, new)]
+    for thread in threads:
+        thread.start()
+    with hasty():
+        both.wait(60)
+        while len(sent) < POLLS // 2:
+            time.sleep(0)
+        old.revoke()
+        is_revoked.set()
+        for thread in threads:
+            thread.join(60)
+    assert not any(late)
+    seqs = [decode(payload).seq for topic, payload in frames() if topic == b"pdu1."]
+    assert seqs == list(range(sum(sent)))

@@ -26,7 +26,7 @@ MAX_HUNG_OF_ONE = 2  # given-up workers of one wattmeter beside which no further
 HEALTH_PERIOD = 5.0  # seconds between two health messages of a wattmeter whose state does not change, at least
 HEALTH_RATE = 500  # health messages a second, at most
 SWITCH = 0.005  # seconds that a thread waits for Python's lock until it asks for it, and asks again
-SWITCHES = 50_000  # a second that all workers together may do so: what they do is soon done, and asking costs more
+SWITCHES = 50_000  # a second, at most, that all workers together ask: to ask costs more than what they wait to do
 
 
 @dataclass(frozen=True, slots=True)

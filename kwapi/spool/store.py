@@ -95,8 +95,8 @@ class Spool:
     def hand_numbered(self, topic: bytes, boot: int, seq: int, timestamp: float, frame: bytes) -> None:
         """Have a frame kept, by one who knows what it says of itself; it is dropped if too many wait.
 
-        Threads that hand in do not wait for each other (docs/adr/0018), so the bytes that wait may be wrong by a frame
-        until all of them are taken.
+        Threads that hand in do not wait for each other (docs/adr/0018), so what may wait is exceeded by some frames of
+        each at most, until all of them are taken.
         """
         size = len(frame)
         if self._waiting_bytes + size > WAITING_BYTES or len(self._waiting) >= WAITING:
@@ -133,7 +133,7 @@ class Spool:
 
     def flush(self) -> None:
         """Write what was handed in; what cannot be is dropped, counted and told once."""
-        self._has_some.clear()
+        self._has_some.clear()  # first: who hands in after this sets it again
         frames = [self._waiting.popleft() for _ in range(len(self._waiting))]
         self._waiting_bytes = 0
         for some in self._transactions(frames):

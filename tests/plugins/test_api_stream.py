@@ -177,6 +177,16 @@ def test_what_came_before_the_first_stream_is_numbered_and_not_kept(clock):
     assert [name for name, _, _ in events(next(stream))] == ["abc-2"]
 
 
+def test_who_names_what_came_before_the_first_stream_is_told_of_the_gap(clock):
+    ring = Ring(1000, boot=BOOT, clock=clock)
+    fill(ring, *range(300))
+    stream, _ = opened(ring, clock, "abc-0")
+    fill(ring, 300)
+    gap, measured = events(next(stream))
+    assert gap == (None, "gap", {"missed": 299})
+    assert measured[0] == "abc-300"
+
+
 def test_a_stream_ends_when_its_time_is_over_or_its_reader_has_gone(ring, clock):
     stream, _ = opened(ring, clock, has_gone=lambda: True)
     assert list(stream) == []

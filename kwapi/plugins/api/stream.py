@@ -47,7 +47,7 @@ class Ring:
         self.boot = time.time_ns() if boot is None else boot
         self.count = 0
         self._clock = clock
-        self._is_read = False
+        self._first: int | None = None  # that is kept
         self._entries: list[Entry] = [(-1, "", b"")] * kept
         self._fresh_until = float("-inf")
 
@@ -60,11 +60,12 @@ class Ring:
 
     def begin(self) -> None:
         """Keep what comes from now on: before the first stream nobody could miss anything."""
-        self._is_read = True
+        if self._first is None:
+            self._first = self.count
 
     def add(self, message: Message) -> None:
         """Keep a message in the place of the oldest one."""
-        if self._is_read:
+        if self._first is not None:
             self._entries[self.count % len(self._entries)] = (self.count, message.wattmeter, encode(message))
         self.count += 1
         self._fresh_until = max(self._fresh_until, self._clock() + stale_after(message.interval))
@@ -72,7 +73,7 @@ class Ring:
     def since(self, number: int, most: int = KEPT) -> list[Entry]:
         """Return the messages from a number on that are still kept, the oldest first."""
         kept, end = len(self._entries), self.count
-        start = max(number, end - kept)
+        start = max(number, end - kept, end if self._first is None else self._first)
         entries = ((number, self._entries[number % kept]) for number in range(start, min(end, start + most)))
         return [entry for number, entry in entries if entry[0] == number]  # else it was overwritten just now
 
