@@ -26,6 +26,7 @@ thread = threading.Thread(target=lambda: int("x"), name="lost")
 thread.start()
 thread.join()
 logs.hide(["5ecret"])
+logging.getLogger("waitress").info("Client disconnected while serving /")  # which happens with every page
 log.debug("%s", "last 5ecret")
 raise RuntimeError("the\\n5ecret end")
 """

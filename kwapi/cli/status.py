@@ -172,7 +172,10 @@ def run(arguments: argparse.Namespace) -> int:
         service.refuse(error)
         return NOTHING_KNOWN
     expected = [name for name in names if is_meant(name, arguments.prefix)]
-    subscriber = Subscriber([near(conf.probes_endpoint)], arguments.prefix, gate, transport=transport)
+    endpoint = near(conf.probes_endpoint)
+    subscriber = Subscriber([endpoint], arguments.prefix, gate, transport=transport)
+    if sys.stderr.isatty():
+        print(f"listening to kwapi-drivers at {endpoint}, {arguments.wait:g} s if need be", file=sys.stderr)
     try:
         healths = listen(subscriber, expected, arguments.wait)
     except KeyboardInterrupt:

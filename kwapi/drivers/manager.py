@@ -25,6 +25,7 @@ LOG = logging.getLogger(__name__)
 MAX_HUNG_OF_ONE = 2  # given-up workers of one wattmeter beside which no further one is started
 HEALTH_PERIOD = 5.0  # seconds between two health messages of a wattmeter whose state does not change, at least
 HEALTH_RATE = 500  # health messages a second, at most
+PAUSE = 5.0  # seconds between two checks in which the process stood still, and nothing was polled
 SWITCH = 0.005  # seconds that a thread waits for Python's lock until it asks for it, and asks again
 SWITCHES = 50_000  # a second, at most, that all workers together ask: to ask costs more than what they wait to do
 
@@ -75,10 +76,15 @@ class Manager:
         self._paces: dict[type[Driver], Pace] = {}
         self._leaving: dict[str, _Leaving] = {}  # by wattmeter
         self._told: dict[str, tuple[str, str, float]] = {}  # state, reason, when; by wattmeter
+        self._checked_at = self._runs_since = clock()
         self.reload(wattmeters)
 
     def check(self) -> bool:
         """Start and replace what needs it; return False when so many workers hang that only a new process helps."""
+        now = self._clock()
+        if now - self._checked_at > PAUSE:
+            self._runs_since = now
+        self._checked_at = now
         self.given_up = [worker for worker in self.given_up if worker.is_alive()]
         self._see_off()
         self._mutes.look()
@@ -147,7 +153,7 @@ class Manager:
             self.given_up.append(worker)
             slot.hangs(now - busy)
             self._replace_later(slot, worker, back_off(slot.failures))
-        slot.look(is_busy=worker is not None and worker.busy_since is not None)
+        slot.look(worker is not None and worker.busy_since is not None, self._runs_since)
 
     def _is_muted(self, slot: Slot) -> bool:
         name = slot.wattmeter.name

@@ -83,9 +83,12 @@ class Slot:
         self._has_answered = False
         self._enter(STARTING)
 
-    def look(self, is_busy: bool) -> None:
-        """Become stale if it has given no measurement for too long, be it that a poll is under way or not."""
-        quiet = self._clock() - self._measured_at
+    def look(self, is_busy: bool, runs_since: float = float("-inf")) -> None:
+        """Become stale if it has given no measurement for too long, be it that a poll is under way or not.
+
+        Time in which our process stood still, until it ran again, is not its fault.
+        """
+        quiet = self._clock() - max(self._measured_at, runs_since)
         is_polled = is_busy or self._has_answered  # and does not just wait for its turn
         if self.state in (UP, STARTING) and is_polled and quiet > stale_after(self.wattmeter.interval):
             self._enter(STALE, "its poll takes long" if is_busy else NOTHING_NEW)

@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 import threading
 import time
 
@@ -186,11 +187,15 @@ def test_a_name_that_the_file_does_not_have_is_unknown(site, capsys):
     assert capsys.readouterr().err == f"{path}: there is no wattmeter 'nope', 'la'\n"
 
 
-def test_nothing_heard_is_unknown(site, capsys):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_nothing_heard_is_unknown_and_who_looks_on_is_told_to_wait(site, capsys, monkeypatch, is_terminal):
     path, publisher = site
     publisher.close()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     assert main(["status", "--config-file", str(path), "--wait", "0.1"]) == 3
-    assert capsys.readouterr().out.startswith("KWAPI UNKNOWN - 2 silent")
+    told = capsys.readouterr()
+    assert told.out.startswith("KWAPI UNKNOWN - 2 silent")
+    assert ("listening to kwapi-drivers at " in told.err) == is_terminal
 
 
 def test_a_wrong_configuration_is_unknown(tmp_path, capsys):

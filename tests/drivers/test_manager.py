@@ -205,6 +205,23 @@ def test_stopping_does_not_wait_for_a_hung_worker(caplog):
     hang.set()
 
 
+def test_a_wattmeter_is_not_stale_because_we_stood_still():
+    manager, clock, _ = managed(wattmeter(GOOD, []))
+    manager.check()
+    slot = manager.slots["pdu1"]
+    eventually(lambda: slot.state == "up")
+    clock.now += 1000
+    for _ in range(10):
+        manager.check()
+        assert slot.state == "up"
+        clock.now += 1
+    manager.check()
+    clock.now += 1
+    manager.check()
+    assert slot.state == "stale"
+    manager.stop()
+
+
 def test_health_is_told_at_once_when_it_changes_and_else_now_and_then():
     manager, clock, publisher = managed(wattmeter(DeviceError("off")))
     manager.check()
