@@ -107,8 +107,8 @@ def start(level: str, form: str = PLAIN, program: str = "") -> None:
     logging.captureWarnings(True)
     sys.excepthook = _tell_end
     threading.excepthook = _tell_end_of_thread
-    # A page asks for all its images at once: each that waits for a thread would be a warning, and each that it no longer
-    # wants, when somebody leaves it, a line.
+    # A page asks for all its images at once: each that waits for a thread would be a warning, and each that nobody
+    # wants any more, since somebody has left the page, a line.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     logging.getLogger("waitress").setLevel(max(logging.getLogger().level, logging.WARNING))
 

@@ -7,6 +7,8 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
@@ -15,22 +17,28 @@ from kwapi.spool.segment import BUSY, check_format, connect, identity
 
 RUNS = """
     select topic, boot,
-        (select seq from frame where source = id order by seq limit 1),
-        (select seq from frame where source = id order by seq desc limit 1),
-        (select at from frame where source = id order by seq desc limit 1),
-        (select at from frame where source = id order by seq limit 1)
+        (select seq from place where source = id order by seq limit 1),
+        (select seq from place where source = id order by seq desc limit 1),
+        (select at from place where source = id order by seq desc limit 1),
+        (select at from place where source = id order by seq limit 1)
     from source
 """
 UNDER = f"{RUNS} where topic >= ? and topic < ?"
 BEYOND = b"\xff"  # comes after whatever UTF-8 may follow a prefix
 SINCE = """
-    select seq from frame where source = (select id from source where topic = ? and boot = ?) and at >= ?
+    select seq from place where source = (select id from source where topic = ? and boot = ?) and at >= ?
     order by seq limit 1
 """
 FRAMES = """
-    select seq, frame from frame where source = (select id from source where topic = ? and boot = ?)
-    and seq between ? and ? order by seq
+    select place.seq, frame from place join frame on frame.rowid = row
+    where place.source = (select id from source where topic = ? and boot = ?)
+    and place.seq between ? and ? order by place.seq
 """
+TAIL = """
+    select frame.rowid, topic, boot, seq, at from frame join source on id = source
+    where frame.rowid > ? order by frame.rowid
+"""
+FRAME = "select frame from frame where rowid = ?"
 PACKED = Struct("qqqdd")  # a run without its topic
 NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 MAX_TABLE = 30_000  # runs of a segment that are kept in memory: 4 MB
@@ -47,6 +55,42 @@ class Run(NamedTuple):
     first_at: float
 
 
+class _Tail:
+    """The frames of a segment that have no place yet, as far as they were gone through."""
+
+    def __init__(self) -> None:
+        self._placed = self._last = 0  # rows
+        self._sources: dict[bytes, dict[int, dict[int, tuple[float, int]]]] = {}  # by topic, boot, seq: at, row
+
+    def look(self, connection: sqlite3.Connection) -> None:
+        """Go through those that are new."""
+        (placed,) = _there(connection.execute("select row from placed").fetchone())
+        if placed != self._placed:
+            self._placed = self._last = placed
+            self._sources.clear()
+        for row, topic, boot, seq, at in connection.execute(TAIL, (self._last,)):
+            self._sources.setdefault(topic, {}).setdefault(boot, {}).setdefault(seq, (at, row))
+            self._last = row
+
+    def runs(self, prefix: bytes, since: float = -math.inf) -> Iterator[Run]:
+        """Yield what there is from a timestamp on of each run of the publishers whose topics begin so."""
+        for topic in self._sources:
+            if topic.startswith(prefix):
+                yield from self.runs_of(topic, since)
+
+    def runs_of(self, topic: bytes, since: float = -math.inf) -> Iterator[Run]:
+        """Yield what there is from a timestamp on of each run of one publisher."""
+        for boot, frames in self._sources.get(topic, {}).items():
+            if seqs := [seq for seq, (at, _) in frames.items() if at >= since]:
+                first, last = min(seqs), max(seqs)
+                yield Run(topic, boot, first, last, frames[last][0], frames[first][0])
+
+    def rows(self, topic: bytes, boot: int, first: int, last: int) -> list[tuple[int, int]]:
+        """Return (seq, row) of a run's frames, in order."""
+        frames = self._sources.get(topic, {}).get(boot, {})
+        return sorted((seq, row) for seq, (_, row) in frames.items() if first <= seq <= last)
+
+
 class Contents:
     """The frames of one segment. For one thread; anything may raise ERRORS."""
 
@@ -56,6 +100,7 @@ class Contents:
         self.identity: tuple[int, int] | None = identity(path)
         self._table: dict[bytes, bytes] | None = None  # packed runs by topic, of one that was left
         self._newest = math.inf  # timestamp in it
+        self._tail = _Tail()
         try:
             self._connection = _connect(path, is_left=is_left)
         except sqlite3.OperationalError as error:
@@ -65,7 +110,10 @@ class Contents:
             self.identity = None  # to be opened anew next time
 
     def runs(self, prefix: bytes, since: float) -> Iterator[Run]:
-        """Yield what there is from a timestamp on of each run of the publishers whose topics begin so."""
+        """Yield what there is from a timestamp on of each run of the publishers whose topics begin so.
+
+        Of one run there may be two parts.
+        """
         self._learn()
         if self._newest < since:
             return
@@ -75,13 +123,16 @@ class Contents:
             elif run.timestamp >= since:
                 row = self._connection.execute(SINCE, (run.topic, run.boot, since)).fetchone()
                 yield run._replace(first=_there(row)[0], first_at=since)
+        yield from self._tail.runs(prefix, since)
 
     def runs_of(self, topic: bytes) -> list[Run]:
-        """Return what there is of each run of one publisher."""
+        """Return what there is of each run of one publisher; of one there may be two parts."""
         self._learn()
         if self._table is not None:
-            return [Run(topic, *numbers) for numbers in PACKED.iter_unpack(self._table.get(topic, b""))]
-        return _checked(self._connection.execute(f"{RUNS} where topic = ?", (topic,)).fetchall())
+            placed = [Run(topic, *numbers) for numbers in PACKED.iter_unpack(self._table.get(topic, b""))]
+        else:
+            placed = self._placed(f"{RUNS} where topic = ?", topic)
+        return [*placed, *self._tail.runs_of(topic)]
 
     def frames(self, topic: bytes, boot: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """Yield (seq, frame) of one run, from the first to the last seq, what is there of it."""
@@ -90,28 +141,48 @@ class Contents:
             run.boot == boot and run.first <= last and run.last >= first for run in self.runs_of(topic)
         ):
             return
-        yield from self._connection.execute(FRAMES, (topic, boot, first, last))
+        placed = self._connection.execute(FRAMES, (topic, boot, first, last))
+        before = None
+        for seq, frame in merge(placed, self._in_tail(topic, boot, first, last), key=itemgetter(0)):
+            if seq != before:  # in both, the first is in its place
+                yield seq, frame
+            before = seq
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
+    def _in_tail(self, topic: bytes, boot: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        for seq, row in self._tail.rows(topic, boot, first, last):
+            yield seq, _there(self._connection.execute(FRAME, (row,)).fetchone())[0]
+
     def _under(self, prefix: bytes) -> list[Run]:
-        if self._table is not None:
-            return [run for topic in self._table if topic.startswith(prefix) for run in self.runs_of(topic)]
-        return _checked(self._connection.execute(UNDER, (prefix, prefix + BEYOND)).fetchall())
+        """Return what there is of the publishers whose topics begin so, but for the tail."""
+        if self._table is None:
+            return self._placed(UNDER, prefix, prefix + BEYOND)
+        topics = [topic for topic in self._table if topic.startswith(prefix)]
+        return [Run(topic, *numbers) for topic in topics for numbers in PACKED.iter_unpack(self._table[topic])]
 
     def _learn(self) -> None:
-        """Keep in memory what there is, if that does not change any more."""
-        if not self.is_left or self._newest < math.inf:
-            return
-        runs = _checked(self._connection.execute(RUNS).fetchall())
-        self._newest = max((run.timestamp for run in runs), default=-math.inf)
-        if len(runs) <= MAX_TABLE:
-            table: dict[bytes, bytes] = {}
-            for topic, *numbers in runs:
-                table[topic] = table.get(topic, b"") + PACKED.pack(*numbers)
-            self._table = table
+        """Find out what is new, or keep in memory what there is if that does not change any more."""
+        if not self.is_left:
+            self._tail.look(self._connection)
+        elif self._newest == math.inf:
+            self._tail.look(self._connection)
+            runs = self._placed(RUNS)
+            self._newest = max((run.timestamp for run in (*runs, *self._tail.runs(b""))), default=-math.inf)
+            if len(runs) <= MAX_TABLE:
+                table: dict[bytes, bytes] = {}
+                for topic, *numbers in runs:
+                    table[topic] = table.get(topic, b"") + PACKED.pack(*numbers)
+                self._table = table
+
+    def _placed(self, query: str, *parameters: object) -> list[Run]:
+        """Return runs of which frames have a place; of one of which none has they are in the tail, or just came."""
+        rows = self._connection.execute(query, parameters).fetchall()
+        if self.is_left and any(row[2] is None and not any(self._tail.runs_of(row[0])) for row in rows):
+            raise sqlite3.DatabaseError("it has no frame of a run that it names")
+        return [Run(*_there(row)) for row in rows if row[2] is not None]
 
 
 def _connect(path: Path, *, is_left: bool) -> sqlite3.Connection:
@@ -123,10 +194,6 @@ def _connect(path: Path, *, is_left: bool) -> sqlite3.Connection:
         check_format(connection)
         undo.pop_all()
     return connection
-
-
-def _checked(rows: list[tuple[Any, ...]]) -> list[Run]:
-    return [Run(*_there(row)) for row in rows]
 
 
 def _there(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -1,10 +1,14 @@
 """One file of a spool: signed frames as they came, found by topic, boot and seq. An SQLite database.
 
     source (id, topic, boot)              who sent; a boot is one run of a publisher
-    frame  (source, seq, at, frame)       at: the frame's own timestamp
+    frame  (source, seq, at, frame)       as they came; at: the frame's own timestamp
+    place  (source, seq, at, row)         where to find them: row is the rowid of a frame
+    placed (row)                          up to which row they have a place
 
-Rows lie in the order they came, so that writing appends; the key is an index beside them. SQLite costs twice what LMDB
-does (6 and 3 us a frame), but a damaged file is an error with it, and a crash with LMDB (docs/adr/0008). For the same
+Writing appends. Places are given to many frames together, in the order of the key, since of 200 wattmeters each frame
+would change another page, and cost twice. Those that have none yet, the tail, whoever reads goes through.
+
+SQLite costs more than LMDB, but a damaged file is an error with it, and a crash with LMDB (docs/adr/0008). For the same
 reason the index of the write-ahead log is in memory (unix-excl) and not in a file that is mapped: one process, that of
 the daemon, opens a segment that is written. One that was left is complete and never changes again.
 """
@@ -24,19 +28,28 @@ from kwapi.errors import BadMessage
 from kwapi.measurement import NAME_BYTES
 from kwapi.signing import split
 
-FORMAT = 1  # user_version of the file
-PAGE = 8192  # bytes
+FORMAT = 2  # user_version of the file
+PAGE = 4096  # bytes; each commit writes one at least
 LAYOUT = f"""
     pragma page_size = {PAGE};
     pragma journal_mode = wal;
     begin;
     create table source (id integer primary key, topic blob not null, boot int not null, unique (topic, boot));
-    create table frame (source int not null, seq int not null, at real not null, frame blob not null,
-                        primary key (source, seq));
+    create table frame (source int not null, seq int not null, at real not null, frame blob not null);
+    create table place (source int not null, seq int not null, at real not null, row int not null,
+                        primary key (source, seq)) without rowid;
+    create table placed (row int not null);
+    insert into placed values (0);
     pragma user_version = {FORMAT};
     commit;
+"""  # noqa: S608 -- numbers of ours
+INSERT = "insert into frame values"
+PLACE = """
+    insert or ignore into place select source, seq, at, rowid from frame where rowid > (select row from placed)
+    order by source, seq, rowid
 """
-INSERT = "insert or ignore into frame values"
+PLACED = "update placed set row = coalesce((select max(rowid) from frame), 0)"
+TAIL = 16_384  # frames without a place, at most; to give them one takes 25 ms
 TOGETHER = 128  # rows in one statement: Python gives its lock away at each, and takes it back
 STATEMENTS = TOGETHER + 8  # that are kept compiled: one for each number of rows
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a damaged file has words that are none
@@ -99,9 +112,14 @@ class Segment:
             undo.callback(self.close)
             check_format(self._connection)
             self._connection.execute("pragma synchronous = normal")
+            self._connection.execute("pragma cache_spill = off")  # or half a transaction is in the log, to be changed
+            self._connection.execute("pragma temp_store = memory")  # where places are sorted
             self._connection.execute(f"pragma wal_autocheckpoint = {max(max_log_bytes // PAGE, 4)}")
             rows = self._connection.execute("select topic, boot, id from source")
             self._sources = {(topic, boot): number for topic, boot, number in rows}
+            self._max_tail_bytes = max_log_bytes
+            self._tail = self._tail_bytes = 0
+            self._place()
             self._log = os.open(log_of(path), os.O_RDONLY)
             self._files = self._find_files()
             sync_directory(path.parent)
@@ -113,7 +131,7 @@ class Segment:
         return self._sources.keys()
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write frames, all or none; one that is there already stays as it is."""
+        """Write frames, all or none. One that is there already is written in vain: the first is found."""
         values: list[object] = []
         for topic, boot, *columns in rows:
             values += (self._sources.get((topic, boot)) or self._new_source(topic, boot), *columns)
@@ -124,6 +142,13 @@ class Segment:
             self._connection.execute(f"{INSERT} {', '.join(['(?, ?, ?, ?)'] * (len(some) // 4))}", some)  # noqa: S608
         if self._connection.in_transaction:
             self._connection.execute("commit")
+        self._tail += len(rows)
+        self._tail_bytes += sum(len(row[-1]) for row in rows)
+
+    def shorten_tail(self) -> None:
+        """Give the frames of the tail their places, if there are many."""
+        if self._tail >= TAIL or self._tail_bytes >= self._max_tail_bytes:
+            self._place()
 
     def sync(self) -> None:
         """Have what was added survive a power loss; for any thread, also while this one writes or closes it."""
@@ -144,6 +169,7 @@ class Segment:
     def leave(self) -> None:
         """Close it for good: from now on it is one file, which never changes again."""
         try:
+            self._place()
             self._connection.execute("pragma wal_checkpoint(truncate)")
         finally:
             self.close()
@@ -154,6 +180,13 @@ class Segment:
         if self._log >= 0:
             os.close(self._log)
             self._log = -1
+
+    def _place(self) -> None:
+        self._begin()
+        self._connection.execute(PLACE)
+        self._connection.execute(PLACED)
+        self._connection.execute("commit")
+        self._tail = self._tail_bytes = 0
 
     def _find_files(self) -> list[tuple[int, int]]:
         return [identity(path) for path in (self.path, log_of(self.path))]

@@ -142,7 +142,7 @@ class Spool:
             elif not self._guard(partial(self._write, admitted := self._admit(some))):
                 self.dropped["disk"] += len(admitted)
             else:
-                self._guard(self._leave_if_full)
+                self._guard(self._put_in_order)
 
     def close(self) -> None:
         """Close the files and give the directory free."""
@@ -165,7 +165,7 @@ class Spool:
                 segment.leave()
         elif segment is not None:
             segment.check()
-            self._leave_if_full()
+            self._put_in_order()
         self._make_room()
 
     def _sync_on(self, done: Event) -> None:
@@ -239,10 +239,12 @@ class Spool:
             set_aside(path, error)
             return None
 
-    def _leave_if_full(self) -> None:
+    def _put_in_order(self) -> None:
+        """Leave the segment if it is full or old."""
         segment = self._segment
         if segment is None:
             return
+        segment.shorten_tail()
         age = self._steady_clock() - self._begun
         if self._quota.is_full or size_of(segment.path) >= self._segment_bytes or age > self._segment_seconds:
             self._segment, self._is_left = None, True

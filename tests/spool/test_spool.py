@@ -97,6 +97,19 @@ def test_a_frame_that_comes_twice_is_kept_once(make, reader):
     assert kept(reader) == dict(enumerate(frames(4)))
 
 
+def test_what_has_a_place_and_what_has_none_yet_are_found_together(make, reader):
+    spool, put = make(), frames(1200, probes=10)
+    for end in range(100, 1201, 100):
+        keep(spool, put[end - 100 : end])
+        assert kept(reader) == dict(enumerate(put[:end]))
+        assert [run[:4] for run in reader.runs(b"lyon.")] == [(b"lyon.pdu1.", BOOT, 0, end - 1)]
+    assert [run[2:4] for run in reader.runs(b"lyon.", NOW + 700)] == [(700, 1199)]
+    again = [frame(3, timestamp=NOW), frame(1199, timestamp=NOW), frame(1200)]
+    keep(spool, again)
+    assert kept(reader, 3, 3) == {3: put[3]}
+    assert kept(reader, 1199) == {1199: put[1199], 1200: again[-1]}
+
+
 def test_runs_tell_what_there_is_of_each_publisher(make, reader):
     keep(make(), [*frames(5), *frames(3, boot=8), *frames(2, wattmeter="lyon.pdu10"), frame(9, wattmeter="paris.pdu1")])
     assert sorted(run[:4] for run in reader.runs(b"lyon.")) == [
@@ -185,11 +198,12 @@ def test_a_flood_under_one_name_leaves_a_quarter_of_the_hours(make, reader):
     assert 1000 < spool.kept < 40_000
 
 
-@pytest.mark.parametrize("hours", [1.0, 2.0, 3.9])
-def test_a_large_wattmeter_beside_a_small_one_has_no_hole_in_a_spool_that_is_too_small(make, reader, hours):
-    """One that fills several spools in the hours that are to be kept."""
+@pytest.mark.parametrize("times", [1.0, 2.0, 3.9])
+def test_a_large_wattmeter_beside_a_small_one_has_no_hole_in_a_spool_that_is_too_small(make, reader, times):
+    """One that fills its half of a segment several times, up to 1 / WHILE, in the seconds of a segment."""
     steady = Clock(0.0)
-    spool = make(max_age=SEGMENTS * 260.0 * hours, steady_clock=steady)
+    seconds = 2.0 * (MIB / 2) / len(frame(0, probes=200))
+    spool = make(max_age=SEGMENTS * seconds * times, steady_clock=steady)
     for second in range(2000):
         keep(spool, [frame(second, probes=200), frame(second, wattmeter="lyon.pdu2")])
         steady.now += 2.0
@@ -273,10 +287,13 @@ def test_a_damaged_segment_that_cannot_be_set_aside_ends_nothing(make, reader):
     for file in (path, path.with_name(f"{path.name}-wal")):
         file.write_bytes(b"\xff" * file.stat().st_size)
     keep(spool, frames(8000, probes=20)[1::2])
-    assert spool.dropped["disk"] == 4000
+    unseen = spool.kept - 4000  # appended, until what was there before was looked at
+    assert spool.dropped["disk"] == 4000 - unseen > 0
+    keep(spool, frames(10))
+    assert spool.dropped["disk"] == 4010 - unseen
 
 
-@pytest.mark.parametrize("word", [b"TABLE", b"topic", b"autoindex_frame"])
+@pytest.mark.parametrize("word", [b"TABLE", b"topic", b"autoindex_source", b"placed", b"rowid"])
 def test_a_segment_whose_tables_are_damaged_is_passed_over_and_set_aside(make, reader, word):
     spool = make()
     keep(spool, frames(3))
