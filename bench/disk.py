@@ -57,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
     parser.add_argument("--directory", help="where the spool is made; that of temporary files by default")
     options = parser.parse_args(argv)
+    try:
+        written(Path(options.directory or tempfile.gettempdir()))
+    except (OSError, RuntimeError) as error:
+        parser.error(str(error))
     for wattmeters, size in LOADS:
         with tempfile.TemporaryDirectory(dir=options.directory) as directory:
             each = measure(Path(directory), wattmeters, size, options.seconds)

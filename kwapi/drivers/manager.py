@@ -147,13 +147,18 @@ class Manager:
                 self._start(slot)
         elif not worker.is_alive():
             self._replace_later(slot, worker, max(back_off(slot.failures), slot.wattmeter.interval))
-        elif (busy := worker.busy_since) is not None and now - busy > slot.wattmeter.hang_timeout:
+        elif (busy_for := self._busy_for(worker)) > slot.wattmeter.hang_timeout:
             worker.sender.revoke()
             worker.stopping.set()
             self.given_up.append(worker)
-            slot.hangs(now - busy)
+            slot.hangs(busy_for)
             self._replace_later(slot, worker, back_off(slot.failures))
         slot.look(worker is not None and worker.busy_since is not None, self._runs_since)
+
+    def _busy_for(self, worker: Worker) -> float:
+        """Return the seconds that a poll is under way, of those in which we ran too; 0 if there is none."""
+        began = worker.busy_since
+        return 0.0 if began is None else self._clock() - max(began, self._runs_since)
 
     def _is_muted(self, slot: Slot) -> bool:
         name = slot.wattmeter.name

@@ -34,7 +34,7 @@ FRAMES = """
     where place.source = (select id from source where topic = ? and boot = ?)
     and place.seq between ? and ? order by place.seq
 """
-TAIL = """
+NEW_FRAMES = """
     select frame.rowid, topic, boot, seq, at from frame join source on id = source
     where frame.rowid > ? order by frame.rowid
 """
@@ -68,7 +68,7 @@ class _Tail:
         if placed != self._placed:
             self._placed = self._last = placed
             self._sources.clear()
-        for row, topic, boot, seq, at in connection.execute(TAIL, (self._last,)):
+        for row, topic, boot, seq, at in connection.execute(NEW_FRAMES, (self._last,)):
             self._sources.setdefault(topic, {}).setdefault(boot, {}).setdefault(seq, (at, row))
             self._last = row
 
@@ -92,7 +92,10 @@ class _Tail:
 
 
 class Contents:
-    """The frames of one segment. For one thread; anything may raise ERRORS."""
+    """The frames of one segment. For one thread; anything may raise ERRORS.
+
+    Of one run there may be two parts: what has a place, and the tail.
+    """
 
     def __init__(self, path: Path, *, is_left: bool) -> None:
         """A segment that was left never changes again; another one may be written meanwhile."""
@@ -110,10 +113,7 @@ class Contents:
             self.identity = None  # to be opened anew next time
 
     def runs(self, prefix: bytes, since: float) -> Iterator[Run]:
-        """Yield what there is from a timestamp on of each run of the publishers whose topics begin so.
-
-        Of one run there may be two parts.
-        """
+        """Yield what there is from a timestamp on of each run of the publishers whose topics begin so."""
         self._learn()
         if self._newest < since:
             return
@@ -126,12 +126,12 @@ class Contents:
         yield from self._tail.runs(prefix, since)
 
     def runs_of(self, topic: bytes) -> list[Run]:
-        """Return what there is of each run of one publisher; of one there may be two parts."""
+        """Return what there is of each run of one publisher."""
         self._learn()
         if self._table is not None:
             placed = [Run(topic, *numbers) for numbers in PACKED.iter_unpack(self._table.get(topic, b""))]
         else:
-            placed = self._placed(f"{RUNS} where topic = ?", topic)
+            placed = self._query(f"{RUNS} where topic = ?", topic)
         return [*placed, *self._tail.runs_of(topic)]
 
     def frames(self, topic: bytes, boot: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
@@ -159,29 +159,32 @@ class Contents:
     def _under(self, prefix: bytes) -> list[Run]:
         """Return what there is of the publishers whose topics begin so, but for the tail."""
         if self._table is None:
-            return self._placed(UNDER, prefix, prefix + BEYOND)
+            return self._query(UNDER, prefix, prefix + BEYOND)
         topics = [topic for topic in self._table if topic.startswith(prefix)]
         return [Run(topic, *numbers) for topic in topics for numbers in PACKED.iter_unpack(self._table[topic])]
 
     def _learn(self) -> None:
         """Find out what is new, or keep in memory what there is if that does not change any more."""
+        if self.is_left and self._newest < math.inf:
+            return
+        self._tail.look(self._connection)
         if not self.is_left:
-            self._tail.look(self._connection)
-        elif self._newest == math.inf:
-            self._tail.look(self._connection)
-            runs = self._placed(RUNS)
-            self._newest = max((run.timestamp for run in (*runs, *self._tail.runs(b""))), default=-math.inf)
-            if len(runs) <= MAX_TABLE:
-                table: dict[bytes, bytes] = {}
-                for topic, *numbers in runs:
-                    table[topic] = table.get(topic, b"") + PACKED.pack(*numbers)
-                self._table = table
+            return
+        runs = self._query(RUNS)
+        self._newest = max((run.timestamp for run in (*runs, *self._tail.runs(b""))), default=-math.inf)
+        if len(runs) <= MAX_TABLE:
+            table: dict[bytes, bytes] = {}
+            for topic, *numbers in runs:
+                table[topic] = table.get(topic, b"") + PACKED.pack(*numbers)
+            self._table = table
 
-    def _placed(self, query: str, *parameters: object) -> list[Run]:
+    def _query(self, query: str, *parameters: object) -> list[Run]:
         """Return runs of which frames have a place; of one of which none has they are in the tail, or just came."""
         rows = self._connection.execute(query, parameters).fetchall()
-        if self.is_left and any(row[2] is None and not any(self._tail.runs_of(row[0])) for row in rows):
-            raise sqlite3.DatabaseError("it has no frame of a run that it names")
+        if self.is_left:
+            in_tail = {run[:2] for run in self._tail.runs(b"")}
+            rows = [row for row in rows if row[2] is not None or row[:2] not in in_tail]
+            return [Run(*_there(row)) for row in rows]
         return [Run(*_there(row)) for row in rows if row[2] is not None]
 
 

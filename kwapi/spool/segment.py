@@ -49,7 +49,7 @@ PLACE = """
     order by source, seq, rowid
 """
 PLACED = "update placed set row = coalesce((select max(rowid) from frame), 0)"
-TAIL = 16_384  # frames without a place, at most; to give them one takes 25 ms
+MAX_TAIL = 16_384  # frames; with as many they are given their places, which takes 25 ms
 TOGETHER = 128  # rows in one statement: Python gives its lock away at each, and takes it back
 STATEMENTS = TOGETHER + 8  # that are kept compiled: one for each number of rows
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a damaged file has words that are none
@@ -112,7 +112,7 @@ class Segment:
             undo.callback(self.close)
             check_format(self._connection)
             self._connection.execute("pragma synchronous = normal")
-            self._connection.execute("pragma cache_spill = off")  # or half a transaction is in the log, to be changed
+            self._connection.execute("pragma cache_spill = off")  # or a large transaction is written twice
             self._connection.execute("pragma temp_store = memory")  # where places are sorted
             self._connection.execute(f"pragma wal_autocheckpoint = {max(max_log_bytes // PAGE, 4)}")
             rows = self._connection.execute("select topic, boot, id from source")
@@ -147,7 +147,7 @@ class Segment:
 
     def shorten_tail(self) -> None:
         """Give the frames of the tail their places, if there are many."""
-        if self._tail >= TAIL or self._tail_bytes >= self._max_tail_bytes:
+        if self._tail >= MAX_TAIL or self._tail_bytes >= self._max_tail_bytes:
             self._place()
 
     def sync(self) -> None:

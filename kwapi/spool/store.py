@@ -308,6 +308,7 @@ class Spool:
         with suppress(OSError, *ERRORS):
             segment.close()
         if is_damage(error):
+            self._is_left = True  # the one before was, and does not change again
             with suppress(OSError):  # a disk that can only be read; it is tried again with the next segment
                 set_aside(segment.path, error)
 

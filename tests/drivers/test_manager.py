@@ -26,6 +26,13 @@ def managed(*meters, max_hung=32, mutes=None):
     return manager, clock, publisher
 
 
+def pass_time(manager, clock, seconds):
+    """Let whole seconds pass, in each of which the manager looks once."""
+    for _ in range(seconds):
+        clock.now += 1
+        manager.check()
+
+
 @pytest.mark.parametrize(("wattmeters", "seconds"), [(1, 0.005), (250, 0.005), (5_000, 0.1)])
 def test_the_more_wattmeters_the_more_rarely_each_asks_for_pythons_lock(wattmeters, seconds):
     before = sys.getswitchinterval()
@@ -80,7 +87,9 @@ def test_a_hung_worker_is_replaced_and_what_it_brings_late_is_refused(caplog):
     first = manager.workers.get("pdu1")
     eventually(lambda: first.busy_since is not None)
     first.busy_since = clock.now  # by our clock
-    clock.now += 10.1
+    pass_time(manager, clock, 10)
+    assert slot.state != "hung"
+    clock.now += 0.1
     assert manager.check()
     assert (slot.state, manager.workers) == ("hung", {})
     assert manager.given_up == [first]
@@ -105,7 +114,7 @@ def test_a_wattmeter_that_hangs_again_and_again_does_not_end_the_daemon():
         if (worker := manager.workers.get("pdu1")) is not None:
             eventually(lambda worker=worker: worker.busy_since is not None)
             worker.busy_since = clock.now
-        clock.now += 70
+        pass_time(manager, clock, 70)
     assert len(manager.given_up) == MAX_HUNG_OF_ONE
     hang.set()
     for worker in manager.given_up:
@@ -164,7 +173,7 @@ def test_a_worker_that_waits_for_its_next_poll_does_not_hang():
     manager.slots["pdu1"].restarts = 1  # no spread
     manager.check()
     eventually(lambda: publisher.sent and manager.workers.get("pdu1").busy_since is None)
-    clock.now += 99
+    pass_time(manager, clock, 99)
     manager.check()
     assert manager.given_up == []
     manager.stop()
@@ -177,7 +186,8 @@ def test_too_many_hung_workers_end_the_daemon(caplog):
     for slot in manager.slots.values():
         eventually(lambda slot=slot: manager.workers[slot.wattmeter.name].busy_since is not None)
         manager.workers[slot.wattmeter.name].busy_since = clock.now
-    clock.now += 11
+    pass_time(manager, clock, 10)
+    clock.now += 1
     assert not manager.check()
     assert "max_hung_workers" in caplog.text
     for hang in hangs:
@@ -203,6 +213,24 @@ def test_stopping_does_not_wait_for_a_hung_worker(caplog):
     manager.stop(deadline=0.05)
     assert "did not stop in time: pdu1" in caplog.text
     hang.set()
+
+
+def test_a_poll_does_not_hang_because_we_stood_still():
+    hang = threading.Event()
+    manager, clock, _ = managed(wattmeter(hang), max_hung=0)
+    manager.check()
+    worker, slot = manager.workers["pdu1"], manager.slots["pdu1"]
+    eventually(lambda: worker.busy_since is not None)
+    worker.busy_since = clock.now
+    clock.now += 1000
+    assert manager.check()
+    pass_time(manager, clock, 10)
+    assert (slot.state, manager.workers) == ("starting", {"pdu1": worker})
+    clock.now += 0.1
+    assert not manager.check()
+    assert (slot.state, slot.reason) == ("hung", "a poll has not ended for 10 s")
+    hang.set()
+    manager.stop()
 
 
 def test_a_wattmeter_is_not_stale_because_we_stood_still():

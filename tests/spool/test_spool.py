@@ -3,9 +3,11 @@
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -15,7 +17,7 @@ from kwapi.measurement import VERSION, Message, encode, topic_of
 from kwapi.signing import key_from, sign
 from kwapi.spool.quota import MAX_BOOTS
 from kwapi.spool.reader import Reader
-from kwapi.spool.segment import read_frame, size_of
+from kwapi.spool.segment import Segment, read_frame, size_of
 from kwapi.spool.store import SEGMENTS, WAITING_BYTES, Spool, segment_paths
 from tests.clock import Clock
 
@@ -108,6 +110,20 @@ def test_what_has_a_place_and_what_has_none_yet_are_found_together(make, reader)
     keep(spool, again)
     assert kept(reader, 3, 3) == {3: put[3]}
     assert kept(reader, 1199) == {1199: put[1199], 1200: again[-1]}
+
+
+def test_a_segment_that_was_left_before_its_frames_had_places_is_read(make, reader):
+    spool = make()
+    keep(spool, frames(10))
+    spool.close()
+    (path,) = segment_paths(spool.directory)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select row from placed").fetchall() == [(0,)]
+        connection.execute("pragma wal_checkpoint(truncate)")
+    path.with_name(f"{path.name}-wal").unlink(missing_ok=True)
+    Segment(path.with_name(f"{2:012}.spool"), MIB).close()
+    assert kept(reader) == dict(enumerate(frames(10)))
+    assert [run[:4] for run in reader.runs(b"lyon.", NOW + 3)] == [(b"lyon.pdu1.", BOOT, 3, 9)]
 
 
 def test_runs_tell_what_there_is_of_each_publisher(make, reader):
