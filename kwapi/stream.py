@@ -260,6 +260,16 @@ class Stream:
             self.lost += missing - refused
             self.next = last + 1
 
+    def widen(self) -> None:
+        """Want what came live meanwhile together with the last goal, or by the time it is reached more has come.
+
+        Not after a spool had nothing: what it may still get is not to be lost with what it never will.
+        """
+        boot, last = self.goals[0]
+        comes_on = self.ask_at <= self.moved_at
+        if comes_on and len(self.goals) == 1 and last is not None and self.newest and self.newest[0] == boot:
+            self.goals[0], self.newest = self.newest, None
+
     def insert(self, boots: Iterable[int]) -> None:
         """Want also the boots between this one and the next of which nothing was heard live.
 

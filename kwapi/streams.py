@@ -159,6 +159,7 @@ class Streams:
                 stream.asked, stream.asked_at = helpers[0], now
                 if stream.waits_since is None:  # not before: of many that catch up one may be asked for late
                     stream.waits_since = now
+                stream.widen()
                 boot, last = stream.goals[0]
                 yield Ask(topic, boot, stream.next, last, stream.asked)
 

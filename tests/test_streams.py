@@ -39,16 +39,44 @@ def test_what_was_taken_is_not_taken_again(streams):
 def test_a_hole_is_asked_for_and_what_comes_meanwhile_too(streams):
     assert met(streams, 0, 3, 4) == [TAKE, LATER, LATER]
     (ask,) = streams.asks()
-    assert ask == Ask(TOPIC, A, 1, 3, 0)
+    assert ask == Ask(TOPIC, A, 1, 4, 0)
     assert list(streams.asks()) == []
-    assert met(streams, 5) == [LATER]
-    assert [streams.repair(ask, seq) for seq in (1, 2, 3)] == [True] * 3
-    streams.answer(ask, Answer(4, 5))
+    assert met(streams, 5, 6) == [LATER, LATER]
+    assert [streams.repair(ask, seq) for seq in (1, 2, 3, 4)] == [True] * 4
+    streams.answer(ask, Answer(5, 6))
     (ask,) = streams.asks()
-    assert ask == Ask(TOPIC, A, 4, 5, 0)
-    assert answer(streams, ask, {A: range(6)}) == [4, 5]
-    assert met(streams, 6, 7) == [TAKE, TAKE]
-    assert account(streams) == Account(delivered=8, repaired=5)
+    assert ask == Ask(TOPIC, A, 5, 6, 0)
+    assert answer(streams, ask, {A: range(7)}) == [5, 6]
+    assert met(streams, 7, 8) == [TAKE, TAKE]
+    assert account(streams) == Account(delivered=9, repaired=6)
+
+
+def test_one_of_many_streams_meets_what_is_live_though_more_comes_before_each_question(streams):
+    met(streams, 0, 2)
+    for seq in range(3, 10):
+        met(streams, seq)
+        for ask in streams.asks():
+            answer(streams, ask, {A: range(seq + 1)})
+    assert streams.behind() == 0
+    assert met(streams, 10) == [TAKE]
+
+
+def test_what_no_spool_has_takes_nothing_with_it_that_came_live_later(streams, clock):
+    """The spool gets 3 late, and never 1 and 2."""
+    met(streams, 0, 2)
+    (ask,) = streams.asks()
+    answer(streams, ask, {A: ()})
+    clock.now += 0.9 * LAG
+    met(streams, 3)
+    (ask,) = streams.asks()
+    answer(streams, ask, {A: ()})
+    clock.now += 0.2 * LAG
+    (ask,) = streams.asks()
+    assert ask.last == 2
+    answer(streams, ask, {A: ()})
+    assert list(streams.losses) == [Lost(TOPIC, A, 1, 2)]
+    assert repaired(streams, [{A: (0, 3)}]) == [(A, 3)]
+    assert met(streams, 4) == [TAKE]
 
 
 def test_a_saved_position_is_gone_on_from(clock):

@@ -232,15 +232,18 @@ def test_what_readers_see_of_a_probe_goes_on_when_it_falls_into_step_and_out_of_
         assert b.kwh == collector.reading("b").kwh == pytest.approx(second / 1000)
 
 
-def test_probes_that_are_shown_before_their_turn_are_not_in_step():
+def test_probes_that_are_shown_before_their_turn_stay_in_step():
     collector = Collector(clock=Clock(), wall_clock=Clock(1010.0))
     feed(collector, (0, 3600.0), (1, 3600.0))
     collector.show(message(seq=9, timestamp=1009.0, monotonic=9.0, probes=PROBES, w=[7.0] * 3))
-    assert not are_in_step(collector)
+    assert are_in_step(collector)
     collector._clock.now += 1
     assert {state.w for state in collector.snapshot().probes} == {7.0}
     collector.add_late(message(seq=2, timestamp=1002.0, monotonic=2.0, probes=PROBES, w=[3600.0] * 3))
-    assert not are_in_step(collector)
+    assert are_in_step(collector)
+    collector._clock.now += 1
+    assert {state.w for state in collector.snapshot().probes} == {7.0}
+    assert kwhs(collector) == dict.fromkeys(PROBES, pytest.approx(0.002))
     feed(collector, (3, 3600.0))
     assert are_in_step(collector)
     assert kwhs(collector) == dict.fromkeys(PROBES, pytest.approx(0.003))

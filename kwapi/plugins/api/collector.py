@@ -60,7 +60,7 @@ class Collector:
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
-        self._ahead: dict[str, dict[str, Probe]] = {}  # by wattmeter: probes that are shown before their turn
+        self._ahead: dict[str, Ahead] = {}  # by wattmeter
         self._listeners: list[Callable[[Message], None]] = []
         self._lock = threading.Lock()  # of what add() changes, but not for those who only read it
         self._renewing = threading.Lock()  # of the snapshot
@@ -85,21 +85,19 @@ class Collector:
 
         Version 1 does not show it: there a power belongs to the energy beside it.
         """
-        now = self._clock()
         with self._lock:
-            self._settle(message.wattmeter)
-            ahead = self._ahead.setdefault(message.wattmeter, {})
-            for place, name in enumerate(message.probes):
+            ahead = self._ahead.setdefault(message.wattmeter, Ahead())
+            if not ahead.show(message, self._clock()):
+                return
+            for name in message.probes:
                 probe = self._probes.get(name)
                 if probe is not None and probe.wattmeter == message.wattmeter:
-                    probe.ahead = Ahead(message, place, now)
-                    probe.tell()
-                    ahead[name] = probe
+                    probe.ahead = ahead
 
     def _add(self, message: Message, heard_at: float, *, is_live: bool = False) -> None:
         with self._lock:
-            if is_live and message.wattmeter in self._ahead:
-                self._forget_ahead(message.wattmeter)
+            if is_live and (ahead := self._ahead.get(message.wattmeter)) is not None:
+                ahead.forget()
             taken = self._take(message, heard_at)
         if not taken or not self._listeners:
             return
@@ -218,13 +216,6 @@ class Collector:
         if (columns := self._steps.settle(wattmeter)) is not None:
             self._list(wattmeter, columns.readings(), columns.now.heard_at)
 
-    def _forget_ahead(self, wattmeter: str) -> None:
-        """Show the probes of a wattmeter as they are counted."""
-        for probe in self._ahead.pop(wattmeter).values():
-            if probe.wattmeter == wattmeter:
-                probe.ahead = None
-                probe.tell()
-
     def _tell(self, probe: Probe) -> None:
         """Show readers what is known of a probe now."""
         probe.tell()
@@ -297,8 +288,8 @@ class Collector:
         if probe is None:
             raise ValueError(f"there is no probe {name!r}")
         self._settle(probe.wattmeter)
-        heard_at = probe.heard_at if probe.ahead is None else probe.ahead.heard_at
-        wait = heard_at + stale_after(probe.interval) - self._clock()
+        told = probe.known()
+        wait = (probe.heard_at if told is None else told.heard_at) + stale_after(probe.interval) - self._clock()
         if wait >= 0:
             raise ValueError(
                 f"{name!r} was measured by {probe.wattmeter} a moment ago; "
@@ -366,6 +357,7 @@ class Collector:
             probe = Probe(
                 name, message.wattmeter, "device", message.interval, now, message.timestamp, message.timestamp
             )
+            probe.ahead = self._ahead.get(message.wattmeter)
             self._probes[name] = probe
             self._listing += 1
             return probe
@@ -376,7 +368,8 @@ class Collector:
         LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
         self._events.note({name: Event(message.timestamp, "replaced", owned.energy.register, None)})
         self._unlist(name, owned.wattmeter)
-        owned.wattmeter, owned.identity, owned.ahead = message.wattmeter, b"", None
+        owned.wattmeter, owned.identity = message.wattmeter, b""
+        owned.ahead = self._ahead.get(message.wattmeter)
         owned.energy.change_source()
         return owned
 

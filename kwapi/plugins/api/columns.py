@@ -142,7 +142,6 @@ def are_in_step(probes: Sequence[Probe | None], message: Message, at: Instant) -
             and probe.energy.register is None
             and probe.energy.watts_at == at
             and probe.told is not None
-            and probe.ahead is None
             and (probe.rest is None or probe.rest is message)
             for probe in probes
         )

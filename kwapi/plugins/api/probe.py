@@ -1,13 +1,15 @@
 """What is kept of one probe. The thread of the bus changes it; any other may ask for its state."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
 from kwapi.energy import EnergyRegister
 from kwapi.measurement import Message, stale_after
 from kwapi.plugins.api.states import ProbeState, Reading
+
+MAX_SETS = 8  # of probes that the messages of one wattmeter have
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -41,12 +43,43 @@ class Told(msgspec.Struct, frozen=True, gc=False):
         return self.watts if has_watts else None
 
 
-class Ahead(NamedTuple):
-    """A message that came before its turn, the place of a probe in it, and when by our clock."""
+class Ahead:
+    """The newest messages of a wattmeter that came before their turn, while what was missed still comes.
 
-    message: Message
-    place: int
-    heard_at: float
+    The thread of the bus changes it, any other may ask.
+    """
+
+    def __init__(self) -> None:
+        self._shown: tuple[tuple[Message, float], ...] = ()  # the newest of each set of probes, and when by our clock
+
+    def show(self, message: Message, heard_at: float) -> bool:
+        """Show the power in a message, until it is forgotten; return whether none with these probes was shown."""
+        shown = self._shown
+        others = [each for each in shown if each[0].probes != message.probes]
+        self._shown = ((message, heard_at), *others[: MAX_SETS - 1])
+        return len(others) == len(shown)
+
+    def forget(self) -> None:
+        """Show probes as they are counted."""
+        self._shown = ()
+
+    def told(self, name: str, told: Told) -> Told:
+        """Return what is known of a probe with the power that is ahead, as it is without any."""
+        for message, heard_at in self._shown:
+            if name in message.probes:
+                place = message.probes.index(name)
+                watts = None if message.w is None else message.w[place]
+                return msgspec.structs.replace(
+                    told,
+                    heard_at=heard_at,
+                    timestamp=message.timestamp,
+                    watts_timestamp=None if watts is None else message.timestamp,
+                    watts=watts,
+                    rest=message,
+                    place=place,
+                    interval=message.interval,
+                )
+        return told
 
 
 class Together(Protocol):
@@ -74,7 +107,7 @@ class Probe:
     watts_timestamp: float | None = None
     rest: Message | None = None
     place: int = 0
-    ahead: Ahead | None = None
+    ahead: Ahead | None = None  # of its wattmeter, once that has caught up with anything
     told: Told | None = None
     step: tuple[Together, int] | None = None
     slot: int = 0  # of the state file, 0 for none
@@ -93,9 +126,6 @@ class Probe:
     def tell(self) -> None:
         """Show readers what is known now."""
         total = self.energy.total
-        if self.ahead is not None:
-            self.told = self._told_ahead(self.ahead)
-            return
         self.told = Told(
             self.heard_at,
             self.timestamp,
@@ -114,30 +144,13 @@ class Probe:
     def known(self) -> Told | None:
         """Return what is known now, None before the first measurement is told; for any thread."""
         step = self.step
-        return self.told if step is None else step[0].told_of(step[1])
+        told = self.told if step is None else step[0].told_of(step[1])
+        return told if told is None or self.ahead is None else self.ahead.told(self.name, told)
 
     def is_heard_since(self, when: float) -> bool:
         """Return whether it was measured since a time of our clock."""
         told = self.known()
         return told is not None and told.heard_at >= when
-
-    def _told_ahead(self, ahead: Ahead) -> Told:
-        message, place, total = ahead.message, ahead.place, self.energy.total
-        watts = None if message.w is None else message.w[place]
-        return Told(
-            ahead.heard_at,
-            message.timestamp,
-            None if watts is None else message.timestamp,
-            watts,
-            message,
-            place,
-            self.wattmeter,
-            self.level,
-            message.interval,
-            total.kwh,
-            total.measured,
-            total.unknown,
-        )
 
     def reading(self) -> Reading | None:
         """Return the last watts and the energy, None before there were watts."""
