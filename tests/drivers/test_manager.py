@@ -251,9 +251,11 @@ def test_a_wattmeter_is_not_stale_because_we_stood_still():
 
 
 def test_health_is_told_at_once_when_it_changes_and_else_now_and_then():
-    manager, clock, publisher = managed(wattmeter(DeviceError("off")))
+    meter = wattmeter([])  # as yet it has nothing to tell
+    manager, clock, publisher = managed(meter)
     manager.check()
     assert [health.state for health in publisher.told] == ["starting"]
+    meter.values["script"][0] = DeviceError("off")
     eventually(lambda: manager.slots["pdu1"].state == "down")
     manager.check()
     manager.check()
