@@ -162,9 +162,10 @@ class Uplink:
         self._is_called = False
         while self._inbox:
             try:
-                self._hand(self._inbox.popleft())
+                self._hand(self._inbox[0])
             except BadMessage as error:
                 LOG.debug("not published: %s", error)
+            self._inbox.popleft()  # not before it waits in its lane: who looks on would think that nothing waits
         self._wake.set()
 
     def _hand(self, frame: bytes) -> None:

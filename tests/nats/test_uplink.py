@@ -247,6 +247,7 @@ def test_health_is_stored_after_the_measurement_that_it_tells_of(server):
     for _ in range(100):
         publisher.sender("lyon.pdu1", 1.0).publish([Measurement("a", watts=1.0)], time.time(), 0.0)
         publisher.tell(health(timestamp=time.time()))
+    eventually(lambda: count(server) == 200)
     publisher.close()
     subjects = [subject for subject, _ in server.stored()]
     assert subjects == ["kwapi.lyon.pdu1._", "kwapi.kwapi.health.lyon.pdu1._"] * 100 + ["kwapi.lyon.pdu1._"]

@@ -409,6 +409,6 @@ for seq in range(10**6):
         child.send_signal(signal.SIGKILL)
         rest = child.stdout.read().split()
         said = int(rest[-1]) if rest and rest[-1].isdigit() else said
-    there = list(kept(reader))
+    there = list(kept(reader, max_bytes=1 << 26))
     assert there == list(range(len(there)))
     assert len(there) > said
