@@ -151,7 +151,7 @@ def test_a_failing_device_is_reopened_at_the_next_poll_and_comes_back(caplog, er
     slot, _, did = run_worker(wattmeter(GOOD, error, error, GOOD), lambda slot, sent, did: len(sent) > 2)
     health = slot.health(5.0)
     assert (health.state, health.failures, health.in_a_row) == ("up", 2, 0)
-    assert health.polls > 4
+    assert health.polls >= 4
     assert did[:9] == ["open", "read", "read", "close", "open", "read", "close", "open", "read"]
     assert caplog.text.count("pdu1 is down") == 1
     assert caplog.text.count("pdu1 is back") == 1
