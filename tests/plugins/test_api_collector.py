@@ -317,6 +317,14 @@ def test_what_comes_live_is_shown_at_once_and_counted_in_its_turn():
     assert (probe.w, probe.kwh) == (3600.0, pytest.approx(0.041))
 
 
+@pytest.mark.parametrize(("seconds", "watts", "volts"), [(2.0, 5.0, 230.0), (600.0, None, None)])
+def test_what_a_message_that_is_shown_has_not_anew_is_shown_as_long_as_it_is_current(seconds, watts, volts):
+    collector = collected(message(seq=0, timestamp=1000.0, monotonic=0.0, w=[5.0], v=[230.0]))
+    collector.show(message(seq=9, timestamp=1000.0 + seconds, monotonic=seconds, w=[None], v=None))
+    (probe,) = collector.snapshot().probes
+    assert (probe.state, probe.w, probe.v) == ("up", watts, volts)
+
+
 def test_what_was_shown_and_never_came_in_its_turn_is_forgotten():
     collector, began = catching_up()
     collector.show(message(seq=9, timestamp=began + 600.0, monotonic=600.0, w=[7.0]))

@@ -64,19 +64,20 @@ class Ahead:
         self._shown = ()
 
     def told(self, name: str, told: Told) -> Told:
-        """Return what is known of a probe with the power that is ahead, as it is without any."""
+        """Return what is known of a probe with what is ahead of it; what no message has anew stays as it was."""
         for message, heard_at in self._shown:
             if name in message.probes:
                 place = message.probes.index(name)
                 watts = None if message.w is None else message.w[place]
+                has_rest = bool(message.v or message.a or message.va)
                 return msgspec.structs.replace(
                     told,
                     heard_at=heard_at,
                     timestamp=message.timestamp,
-                    watts_timestamp=None if watts is None else message.timestamp,
-                    watts=watts,
-                    rest=message,
-                    place=place,
+                    watts_timestamp=told.watts_timestamp if watts is None else message.timestamp,
+                    watts=told.watts if watts is None else watts,
+                    rest=message if has_rest else told.rest,
+                    place=place if has_rest else told.place,
                     interval=message.interval,
                 )
         return told
