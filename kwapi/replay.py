@@ -100,9 +100,8 @@ class Service:
                     stop.wait(self._send(answer) / self._rate)
                 if (turn := self._turns.next()) is not None:
                     began = time.monotonic()
-                    wait = self._answer(reader, turn[1]) / self._rate
-                    self._turns.charge(turn[0], time.monotonic() - began + wait)  # the wait is everybody's, and once
-                    stop.wait(wait)
+                    stop.wait(self._answer(reader, turn[1]) / self._rate)
+                    self._turns.charge(turn[0], time.monotonic() - began)
         finally:
             reader.close()
             self.close()

@@ -260,15 +260,23 @@ class Stream:
             self.lost += missing - refused
             self.next = last + 1
 
-    def widen(self) -> None:
+    def meanwhile(self, boot: int, seq: int) -> None:
+        """Take note that a message came live; an older one comes by another forwarder."""
+        if self.newest is None or boot != self.newest[0] or seq > self.newest[1]:
+            self.newest = boot, seq
+
+    def widen(self, now: float) -> None:
         """Want what came live meanwhile together with the last goal, or by the time it is reached more has come.
 
         Not after a spool had nothing: what it may still get is not to be lost with what it never will.
         """
         boot, last = self.goals[0]
-        comes_on = self.ask_at <= self.moved_at
-        if comes_on and len(self.goals) == 1 and last is not None and self.newest and self.newest[0] == boot:
+        if self.newest is None or self.newest[0] != boot or last is None or self.newest[1] <= last:
+            return
+        comes_on = self.ask_at <= self.moved_at and not self.lacking
+        if comes_on and len(self.goals) == 1:
             self.goals[0], self.newest = self.newest, None
+            self.moved_at = now  # that came just now, and may not be in a spool yet
 
     def insert(self, boots: Iterable[int]) -> None:
         """Want also the boots between this one and the next of which nothing was heard live.

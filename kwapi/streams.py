@@ -159,7 +159,7 @@ class Streams:
                 stream.asked, stream.asked_at = helpers[0], now
                 if stream.waits_since is None:  # not before: of many that catch up one may be asked for late
                     stream.waits_since = now
-                stream.widen()
+                stream.widen(now)
                 boot, last = stream.goals[0]
                 yield Ask(topic, boot, stream.next, last, stream.asked)
 
@@ -304,7 +304,7 @@ class Streams:
                 if stream.newest is not None:
                     stream.goals.append(before)
                 stream.goals.append((before[0], None))
-            stream.newest = boot, seq
+            stream.meanwhile(boot, seq)
         elif self.is_helped:
             self._fall_behind(stream, boot, seq)
         else:

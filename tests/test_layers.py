@@ -99,7 +99,7 @@ LAYERS = (  # each line may import from the lines above it
     ("kwapi.plugins.rrd.axes", "kwapi.plugins.rrd.files", "kwapi.plugins.rrd.legend"),
     ("kwapi.plugins.rrd.drawing", "kwapi.plugins.rrd.rrdcached"),
     ("kwapi.plugins.api.events", "kwapi.plugins.api.machines", "kwapi.plugins.api.probe", "kwapi.plugins.api.slots"),
-    ("kwapi.plugins.api.columns", "kwapi.plugins.api.record"),
+    ("kwapi.plugins.api.ahead", "kwapi.plugins.api.columns", "kwapi.plugins.api.record"),
     ("kwapi.plugins.api.column_record", "kwapi.plugins.api.listing"),
     ("kwapi.plugins.api.column_file",),
     ("kwapi.plugins.api.registers",),

@@ -61,6 +61,16 @@ def test_one_of_many_streams_meets_what_is_live_though_more_comes_before_each_qu
     assert met(streams, 10) == [TAKE]
 
 
+def test_a_message_that_comes_late_by_another_forwarder_makes_nobody_want_less(streams):
+    met(streams, 0, 5)
+    (ask,) = streams.asks()
+    met(streams, 3)
+    assert [streams.repair(ask, seq) for seq in (1, 2, 3, 4)] == [True] * 4
+    streams.answer(ask, Answer(5, 5))
+    assert repaired(streams, [{A: range(6)}]) == [(A, 5)]
+    assert met(streams, 6) == [TAKE]
+
+
 def test_what_no_spool_has_takes_nothing_with_it_that_came_live_later(streams, clock):
     """The spool gets 3 late, and never 1 and 2."""
     met(streams, 0, 2)

@@ -111,6 +111,33 @@ def test_what_came_live_is_lost_only_if_a_spool_that_was_asked_late_enough_has_i
     assert account(streams).lost == 0
 
 
+def test_what_was_asked_for_late_and_came_live_just_before_is_waited_for(streams, clock):
+    """Of many streams one is asked for late; the spool has 3 a moment later, and never 1 and 2."""
+    met(streams, 0, 2)
+    clock.now += 1.2 * LAG
+    met(streams, 3)
+    (ask,) = streams.asks()
+    assert answer(streams, ask, {A: ()}) == []
+    clock.now += AGAIN
+    assert repaired(streams, [{A: (0, 3)}]) == [(A, 3)]
+    assert account(streams) == Account(delivered=2, repaired=1, lost=2)
+
+
+def test_of_two_spools_none_is_asked_for_more_than_the_other_was(clock):
+    streams = helped(spools=2, clock=clock)
+    streams.heard_of_spool(1)
+    met(streams, 0, 2)
+    clock.now += 1.2 * LAG
+    (ask,) = streams.asks()
+    met(streams, 3, 4)
+    answer(streams, ask, {A: ()})
+    (ask,) = streams.asks()
+    assert (ask.spool, ask.last) == (1, 2)
+    answer(streams, ask, {A: ()})
+    assert repaired(streams, [{A: (0, 3, 4)}, {}]) == [(A, 3), (A, 4)]
+    assert account(streams).lost == 2
+
+
 def test_what_came_live_and_is_in_no_spool_is_lost_after_a_while(streams, clock):
     met(streams, 0, 3)
     for _ in range(100):

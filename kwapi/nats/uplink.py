@@ -165,7 +165,8 @@ class Uplink:
                 self._hand(self._inbox[0])
             except BadMessage as error:
                 LOG.debug("not published: %s", error)
-            self._inbox.popleft()  # not before it waits in its lane: who looks on would think that nothing waits
+            finally:
+                self._inbox.popleft()  # not before it waits in its lane: who looks on would think that nothing waits
         self._wake.set()
 
     def _hand(self, frame: bytes) -> None:

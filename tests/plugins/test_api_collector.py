@@ -325,6 +325,26 @@ def test_what_a_message_that_is_shown_has_not_anew_is_shown_as_long_as_it_is_cur
     assert (probe.state, probe.w, probe.v) == ("up", watts, volts)
 
 
+def test_every_probe_is_shown_ahead_of_its_turn_in_however_many_messages_they_come():
+    names = [f"outlet-{number}" for number in range(10, 30)]
+    counted = (message(seq=seq, timestamp=1000.0, probes=[name], w=[1.0]) for seq, name in enumerate(names))
+    collector = collected(*counted)
+    for seq, name in enumerate(names, 100):
+        collector.show(message(seq=seq, timestamp=1100.0, monotonic=100.0, probes=[name], w=[5.0]))
+    assert [each.w for each in collector.snapshot().probes] == [5.0] * 20
+
+
+def test_what_is_shown_is_never_older_than_what_was_shown_or_counted_before():
+    collector = collected(message(seq=0, timestamp=1000.0, monotonic=0.0, w=[1.0]), wall_clock=Clock(1000.0))
+    for seq in (5, 3):
+        collector.show(message(seq=seq, timestamp=1000.0 + seq, monotonic=float(seq), w=[float(seq)]))
+    assert [each.w for each in collector.snapshot().probes] == [5.0]
+    collector._clock.now += 1.0
+    for seq in range(1, 9):
+        late(collector, 1000.0, seq, w=[10.0 * seq])
+    assert [each.w for each in collector.snapshot().probes] == [80.0]
+
+
 def test_what_was_shown_and_never_came_in_its_turn_is_forgotten():
     collector, began = catching_up()
     collector.show(message(seq=9, timestamp=began + 600.0, monotonic=600.0, w=[7.0]))

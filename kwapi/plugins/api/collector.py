@@ -11,10 +11,11 @@ from operator import attrgetter
 
 from kwapi.energy import MAX_GAP, Instant, gap_limit
 from kwapi.measurement import EXPORT, Column, Message, probe_problem, stale_after
+from kwapi.plugins.api.ahead import Ahead
 from kwapi.plugins.api.events import EventLog
 from kwapi.plugins.api.listing import Listing, members_of
 from kwapi.plugins.api.machines import Machine, message_of, reading_of, state_of_machine
-from kwapi.plugins.api.probe import Ahead, Probe
+from kwapi.plugins.api.probe import Probe
 from kwapi.plugins.api.registers import Registers
 from kwapi.plugins.api.states import Event, ProbeState, Reading, Snapshot
 from kwapi.plugins.api.steps import Steps
@@ -60,13 +61,13 @@ class Collector:
         self._resumed: dict[
             str, Instant
         ] = {}  # by wattmeter: up to when its measurements were counted before the start
-        self._ahead: dict[str, Ahead] = {}  # by wattmeter
+        self._ahead: dict[str, Ahead] = {}  # by wattmeter that catches up
         self._listeners: list[Callable[[Message], None]] = []
         self._lock = threading.Lock()  # of what add() changes, but not for those who only read it
         self._renewing = threading.Lock()  # of the snapshot
         self._snapshot = Snapshot(0, 0.0, ())
         self._taken_at = float("-inf")  # our clock
-        self._listing = 0  # which counts up whenever another set of probes is known
+        self._listing = 0  # which counts up whenever a probe comes, goes or is moved
         self._sorted: list[str] = []
         self._sorted_listing = 0
         if registers is not None:
@@ -86,17 +87,13 @@ class Collector:
         Version 1 does not show it: there a power belongs to the energy beside it.
         """
         with self._lock:
-            ahead = self._ahead.setdefault(message.wattmeter, Ahead())
-            if not ahead.show(message, self._clock()):
-                return
-            for name in message.probes:
-                probe = self._probes.get(name)
-                if probe is not None and probe.wattmeter == message.wattmeter:
-                    probe.ahead = ahead
+            if (ahead := self._ahead.get(message.wattmeter)) is None:
+                ahead = self._ahead[message.wattmeter] = Ahead()
+            ahead.show(message, self._clock(), self._probes, self._listing)
 
     def _add(self, message: Message, heard_at: float, *, is_live: bool = False) -> None:
         with self._lock:
-            if is_live and (ahead := self._ahead.get(message.wattmeter)) is not None:
+            if is_live and (ahead := self._ahead.pop(message.wattmeter, None)) is not None:
                 ahead.forget()
             taken = self._take(message, heard_at)
         if not taken or not self._listeners:
@@ -357,7 +354,6 @@ class Collector:
             probe = Probe(
                 name, message.wattmeter, "device", message.interval, now, message.timestamp, message.timestamp
             )
-            probe.ahead = self._ahead.get(message.wattmeter)
             self._probes[name] = probe
             self._listing += 1
             return probe
@@ -368,8 +364,8 @@ class Collector:
         LOG.info("probe %s moved from %s to %s", name, owned.wattmeter, message.wattmeter)
         self._events.note({name: Event(message.timestamp, "replaced", owned.energy.register, None)})
         self._unlist(name, owned.wattmeter)
-        owned.wattmeter, owned.identity = message.wattmeter, b""
-        owned.ahead = self._ahead.get(message.wattmeter)
+        owned.wattmeter, owned.identity, owned.early = message.wattmeter, b"", None
+        self._listing += 1
         owned.energy.change_source()
         return owned
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeGuard
 
 from kwapi.energy import JOULES_PER_KWH, Instant
 from kwapi.measurement import Message
-from kwapi.plugins.api.probe import Probe, Told
+from kwapi.plugins.api.probe import Probe, Told, has_rest
 from kwapi.plugins.api.states import Reading
 
 FEWEST = 2  # probes
@@ -69,7 +69,7 @@ class Columns:
         if any(map(gt, own, self.peaks)):
             self.peaks = list(map(max, self.peaks, own))
         self.at = at
-        rest = message if message.v or message.a or message.va else before.rest
+        rest = message if has_rest(message) else before.rest
         return Now(message, own, kwh, before.measured + seconds, rest, heard_at)
 
     def settle(self) -> None:

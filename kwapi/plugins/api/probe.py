@@ -9,8 +9,6 @@ from kwapi.energy import EnergyRegister
 from kwapi.measurement import Message, stale_after
 from kwapi.plugins.api.states import ProbeState, Reading
 
-MAX_SETS = 8  # of probes that the messages of one wattmeter have
-
 
 class Told(msgspec.Struct, frozen=True, gc=False):
     """All that a probe's state is made of, replaced as a whole, so that nobody sees half of a measurement.
@@ -42,45 +40,37 @@ class Told(msgspec.Struct, frozen=True, gc=False):
         has_watts = self.watts_timestamp is not None and self.watts_timestamp >= self.current_since(state)
         return self.watts if has_watts else None
 
+    def overlaid(self, message: Message, place: int, heard_at: float) -> "Told":
+        """Return this with what a newer message says at a place of its columns; what that has not stays as it was."""
+        watts = None if message.w is None else message.w[place]
+        rest = has_rest(message)
+        return msgspec.structs.replace(
+            self,
+            heard_at=heard_at,
+            timestamp=message.timestamp,
+            watts_timestamp=self.watts_timestamp if watts is None else message.timestamp,
+            watts=self.watts if watts is None else watts,
+            rest=message if rest else self.rest,
+            place=place if rest else self.place,
+            interval=message.interval,
+        )
 
-class Ahead:
-    """The newest messages of a wattmeter that came before their turn, while what was missed still comes.
+
+class Early:
+    """The newest message with certain probes that came before its turn, and when by our clock.
 
     The thread of the bus changes it, any other may ask.
     """
 
-    def __init__(self) -> None:
-        self._shown: tuple[tuple[Message, float], ...] = ()  # the newest of each set of probes, and when by our clock
+    __slots__ = ("shown",)
 
-    def show(self, message: Message, heard_at: float) -> bool:
-        """Show the power in a message, until it is forgotten; return whether none with these probes was shown."""
-        shown = self._shown
-        others = [each for each in shown if each[0].probes != message.probes]
-        self._shown = ((message, heard_at), *others[: MAX_SETS - 1])
-        return len(others) == len(shown)
+    def __init__(self, message: Message, heard_at: float) -> None:
+        self.shown = message, heard_at
 
-    def forget(self) -> None:
-        """Show probes as they are counted."""
-        self._shown = ()
 
-    def told(self, name: str, told: Told) -> Told:
-        """Return what is known of a probe with what is ahead of it; what no message has anew stays as it was."""
-        for message, heard_at in self._shown:
-            if name in message.probes:
-                place = message.probes.index(name)
-                watts = None if message.w is None else message.w[place]
-                has_rest = bool(message.v or message.a or message.va)
-                return msgspec.structs.replace(
-                    told,
-                    heard_at=heard_at,
-                    timestamp=message.timestamp,
-                    watts_timestamp=told.watts_timestamp if watts is None else message.timestamp,
-                    watts=told.watts if watts is None else watts,
-                    rest=message if has_rest else told.rest,
-                    place=place if has_rest else told.place,
-                    interval=message.interval,
-                )
-        return told
+def has_rest(message: Message) -> bool:
+    """Return whether a message has more of now than watts: volts, amps or volt-amperes."""
+    return bool(message.v or message.a or message.va)
 
 
 class Together(Protocol):
@@ -108,20 +98,21 @@ class Probe:
     watts_timestamp: float | None = None
     rest: Message | None = None
     place: int = 0
-    ahead: Ahead | None = None  # of its wattmeter, once that has caught up with anything
+    early: tuple[Early, int] | None = None  # and its place in the columns of that message
     told: Told | None = None
     step: tuple[Together, int] | None = None
     slot: int = 0  # of the state file, 0 for none
     identity: bytes = b""  # names and level as they stand there
     _shown: ProbeState | None = None  # made of _shown_told
     _shown_told: Told | None = None
+    _overlaid: tuple[Told, Message, Told] | None = None  # the last, and what it was made of
 
     def show(self, message: Message, place: int, heard_at: float) -> None:
         """Take what a message says of now, at a place of its columns."""
         self.heard_at, self.interval, self.timestamp = heard_at, message.interval, message.timestamp
         if message.w is not None and (watts := message.w[place]) is not None:
             self.watts, self.watts_timestamp = watts, message.timestamp
-        if message.v or message.a or message.va:
+        if has_rest(message):
             self.rest, self.place = message, place
 
     def tell(self) -> None:
@@ -146,7 +137,16 @@ class Probe:
         """Return what is known now, None before the first measurement is told; for any thread."""
         step = self.step
         told = self.told if step is None else step[0].told_of(step[1])
-        return told if told is None or self.ahead is None else self.ahead.told(self.name, told)
+        early = self.early
+        if told is None or early is None:
+            return told
+        (message, heard_at), place = early[0].shown, early[1]
+        if message.timestamp <= told.timestamp:
+            return told
+        made = self._overlaid
+        if made is None or made[0] is not told or made[1] is not message:
+            made = self._overlaid = told, message, told.overlaid(message, place, heard_at)
+        return made[2]
 
     def is_heard_since(self, when: float) -> bool:
         """Return whether it was measured since a time of our clock."""
