@@ -71,7 +71,7 @@ def test_a_reload_starts_stops_and_changes_wattmeters_and_the_rest_miss_nothing(
             eventually(lambda: {"m.kept", "m.changed", "m.new"} <= bus.wattmeters(since))
             seqs = [message.seq for message in bus.of("m.kept")]
             assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
-            assert {health.missed for health in bus.healths if health.wattmeter == "m.kept"} == {0}
+            assert {health.restarts for health in bus.healths if health.wattmeter == "m.kept"} == {0}
         assert site.stop("drivers") == 0
 
 

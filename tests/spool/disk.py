@@ -9,12 +9,13 @@ import logging
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from kwapi.bus import Publisher, Subscriber
@@ -199,9 +200,18 @@ def truncated(scene: Scene) -> None:
 
 
 def log_cut(scene: Scene) -> None:
-    """Only the write-ahead log is cut, to nothing."""
-    path = segment_paths(scene.directory)[-1]
-    os.truncate(log_of(path), 0)
+    """Only the write-ahead log is cut, to nothing, while it has what the segment has not."""
+
+    def is_cut() -> bool:
+        path, kept = segment_paths(scene.directory)[-1], scene.spool.kept
+        with closing(sqlite3.connect(path)) as reader:
+            reader.execute("begin")
+            reader.execute("select * from sqlite_schema").fetchall()  # what is kept from now on stays in the log
+            eventually(lambda: scene.publish() or scene.spool.kept > kept + 10)
+            os.truncate(log_of(path), 0)
+        return path == segment_paths(scene.directory)[-1]  # that is, it was not left meanwhile
+
+    eventually(is_cut)
     scene.is_damaged()
 
 
