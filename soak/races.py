@@ -16,6 +16,7 @@ LONG, SHORT = 0.1, 0.03  # seconds
 MOST = 20  # times that the lines of one test are held up
 SHARE = 0.1  # of Kwapi's lines
 
+chance = random.Random()  # not that of the tests
 left = 0  # times, of the test under way
 
 
@@ -60,7 +61,7 @@ def tracing(package, share):
 
     def line(frame, event, arg):
         global left
-        if event == "line" and left > 0 and random.random() < share:
+        if event == "line" and left > 0 and chance.random() < share:
             left -= 1
             time.sleep(SHORT)
         return line

@@ -1,8 +1,8 @@
 """What holds for all tests: none of them fails by the time that a machine takes, which may be busy."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("kwapi", deadline=None)
+settings.register_profile("kwapi", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kwapi")
 
 
